@@ -1,0 +1,247 @@
+"""The same steps without a notebook: the command `lora-nb`.
+
+Heavy imports happen inside the commands, so that `lora-nb --help` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lora_nb.errors import Problem
+
+app = typer.Typer(
+    help="From a folder of pictures to a tested LoRA for Stable Diffusion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+ProjectFolder = Annotated[Path, typer.Argument(help="The project's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+MARKS = {"error": "✗", "warning": "!", "note": "·"}
+
+
+def main() -> None:
+    """Run the command; errors that are meant for the user are printed without a traceback."""
+    from lora_nb.errors import LoraNbError
+
+    try:
+        app()
+    except LoraNbError as error:
+        print(f"lora-nb: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put the demo project.")] = Path("lora_nb_demo"),
+) -> None:
+    """Train a LoRA on twelve pictures with the small model of this package, and draw its epoch x weight plot."""
+    from lora_nb.workshop.demo_project import run_demo
+
+    run_demo(folder)
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="The project's folder, which will be made.")],
+    images: Annotated[Path | None, typer.Option(help="A folder of pictures (and captions) to copy in.")] = None,
+    trigger: Annotated[
+        str | None, typer.Option(help="Trigger words, with commas. Default: the project's name.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="'workshop', a diffusers folder, or a name on the hub.")] = "workshop",
+) -> None:
+    """Make a project: its folder, a copy of the pictures, and the settings that the tutorial advises here."""
+    from lora_nb.environment import find_machine
+    from lora_nb.presets import advise_config
+    from lora_nb.project import make_project
+
+    project = make_project(folder, images)
+    words = tuple(word.strip() for word in (trigger or project.name).split(",") if word.strip())
+    project.save_config(advise_config(find_machine(), model, words))
+    print(f"Project {project.root}")
+    print(f"  pictures  {project.images}")
+    print(f"  settings  {project.config_file}")
+    print(f"Next: lora-nb check {folder}")
+
+
+@app.command()
+def check(folder: ProjectFolder) -> None:
+    """Look for everything that would spoil a training, before it starts."""
+    from lora_nb.dataset.checks import check_dataset
+    from lora_nb.dataset.images import scan_images
+    from lora_nb.project import find_project
+
+    project = find_project(folder)
+    dataset, config = scan_images(project.images), project.load_config()
+    problems = check_dataset(dataset, config)
+    print(f"{len(dataset.items)} pictures in {project.images}")
+    _print_problems(problems)
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    folder: ProjectFolder,
+    steps: Annotated[int | None, typer.Option(help="Say which repeats come nearest to this many steps.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the exact steps of a training from its buckets, or find the repeats for a number of steps."""
+    from dataclasses import asdict
+
+    from lora_nb.dataset.images import scan_images
+    from lora_nb.dataset.steps import plan_steps, solve_repeats
+    from lora_nb.project import find_project
+
+    project = find_project(folder)
+    dataset, config = scan_images(project.images), project.load_config()
+    result = plan_steps(dataset, config)
+    repeats = solve_repeats(dataset, config, steps) if steps is not None else None
+    if as_json:
+        values = asdict(result) | ({"repeats_for_target": repeats} if repeats is not None else {})
+        print(json.dumps(values, indent=2))
+        return
+    print(f"{result.pictures} pictures, {result.seen_per_epoch} with their repeats, batch size {config.run.batch_size}")
+    for row in result.buckets:
+        size = f"{row.bucket.width}x{row.bucket.height}"
+        print(f"  bucket {size:>9}: {row.pictures:3} pictures, {row.seen:4} seen, {row.batches:4} batches an epoch")
+    print(f"{result.steps_per_epoch} steps an epoch x {result.epochs} epochs = {result.steps} steps")
+    if repeats is not None:
+        print(f"For about {steps} steps: rename the folders so that every picture has {repeats} repeats.")
+
+
+@app.command()
+def train(
+    folder: ProjectFolder,
+    run: Annotated[str | None, typer.Option(help="A name for this run. Default: run1, run2, ...")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Train this many epochs instead of the setting.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: run.batch_size=2")] = None,
+) -> None:
+    """Train a LoRA on the project's pictures, and save one every epoch."""
+    from lora_nb.config_file import change_settings
+    from lora_nb.project import find_project
+    from lora_nb.training.runs import train_project
+
+    project = find_project(folder)
+    changes = dict(_read_change(text) for text in settings or [])
+    if epochs is not None:
+        changes["run.epochs"] = epochs
+    output = train_project(project, change_settings(project.load_config(), changes), run=run)
+    print(f"LoRAs in {output / 'loras'}")
+    print(f"Next: lora-nb grid {folder}")
+
+
+@app.command()
+def grid(
+    folder: ProjectFolder,
+    run: Annotated[str | None, typer.Option(help="The run. Default: the last one.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated. Default: the samples'.")] = None,
+    weights: Annotated[str, typer.Option(help="LoRA weights, with commas.")] = "0.6,0.8,1",
+    columns: Annotated[int, typer.Option(help="At most this many epochs, evenly spread.")] = 6,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same pictures.")] = None,
+) -> None:
+    """Draw the epoch x weight plot of a run, with a column without the LoRA to compare with."""
+    from lora_nb.evaluation.runs import GridChoice, plot_run
+    from lora_nb.project import find_project
+
+    numbers = tuple(_read_number(text) for text in weights.split(","))
+    choice = GridChoice(prompts=tuple(prompt or ()), weights=numbers, columns=columns, seed=seed)
+    with _progress_bar("pictures") as on_progress:
+        path = plot_run(find_project(folder), choice, run=run, on_progress=on_progress)
+    print(f"Plot: {path}")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A LoRA in .safetensors format, from any program.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is inside a LoRA file: its parts, ranks, strength and where it comes from."""
+    from lora_nb.adapters.files import lora_summary, read_lora
+
+    summary = lora_summary(read_lora(file))
+    if as_json:
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        return
+    for name, value in summary.items():
+        if not isinstance(value, dict):
+            print(f"{name:14} {value}")
+            continue
+        print(name)
+        for key, part in value.items():
+            print(f"  {key:32} {_shorten(part)}")
+
+
+@app.command()
+def doctor(folder: Annotated[Path, typer.Argument(help="The folder to work in.")] = Path(".")) -> None:
+    """Look at this machine: GPU, memory, disk, package versions, and what to mend."""
+    from lora_nb.environment import doctor as find_problems
+    from lora_nb.environment import find_machine, installed_versions
+
+    machine = find_machine(folder)
+    print(f"place      {machine.place}, Python {machine.python}")
+    print(f"processor  {machine.cpu_cores} cores, {machine.memory_gib:.1f} GiB of memory")
+    print(f"GPU        {machine.gpu or 'none'}" + (f", {machine.gpu_memory_gib:.1f} GiB" if machine.gpu else ""))
+    print(f"precision  {machine.precision}")
+    print(f"disk       {machine.disk_free_gib:.1f} GiB free")
+    for name, version in installed_versions().items():
+        print(f"  {name:14} {version}")
+    problems = find_problems(folder)
+    _print_problems(problems)
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar in the terminal for functions that report (done, total)."""
+    from tqdm.auto import tqdm
+
+    with tqdm(unit=unit, mininterval=1.0) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _print_problems(problems: "list[Problem]") -> None:
+    for problem in problems:
+        print(f"{MARKS[problem.severity]} {problem}")
+    if not any(problem.severity == "error" for problem in problems):
+        print("✓ Nothing stands in the way." if problems else "✓ Nothing to mend.")
+
+
+def _read_change(text: str) -> tuple[str, Any]:
+    """Read "run.epochs=5": the value is JSON if it can be, else text."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE. For example: --set run.epochs=5")
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value
+
+
+def _read_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number. For example: --weights 0.6,0.8,1") from None
+
+
+def _shorten(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The small matrices that are trained: their kinds, and the files they are kept in."""

@@ -1,0 +1,205 @@
+"""What a LoRA file says about itself: kohya's ss_* keys and Stability's modelspec, with what was really used.
+
+Web UIs and Civitai read these. A kohya setting that this package does not have is written as kohya writes it when it
+is off. The list of keys is that of kohya-ss/sd-scripts 0.10, train_network.py.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lora_nb import __version__
+from lora_nb.config import DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
+from lora_nb.dataset.images import Dataset, ImageItem
+from lora_nb.dataset.steps import StepPlan
+from lora_nb.dataset.tags import split_tags
+
+OFF = {  # what kohya has and this package does not
+    "ss_caption_dropout_every_n_epochs": "0",
+    "ss_caption_tag_dropout_rate": "0.0",
+    "ss_color_aug": "False",
+    "ss_face_crop_aug_range": "None",
+    "ss_flip_aug": "False",
+    "ss_fp8_base": "False",
+    "ss_fp8_base_unet": "False",
+    "ss_full_fp16": "False",
+    "ss_huber_c": "None",
+    "ss_huber_scale": "None",
+    "ss_huber_schedule": "None",
+    "ss_ip_noise_gamma": "None",
+    "ss_ip_noise_gamma_random_strength": "False",
+    "ss_lowram": "False",
+    "ss_max_token_length": "None",  # 75
+    "ss_max_validation_steps": "None",
+    "ss_multires_noise_discount": "None",
+    "ss_multires_noise_iterations": "None",
+    "ss_network_dropout": "None",
+    "ss_noise_offset_random_strength": "False",
+    "ss_num_reg_images": "0",
+    "ss_num_validation_images": "0",
+    "ss_prior_loss_weight": "1.0",
+    "ss_random_crop": "False",
+    "ss_reg_dataset_dirs": "{}",
+    "ss_resize_interpolation": "None",
+    "ss_scale_weight_norms": "None",
+    "ss_sd_scripts_commit_hash": "(unknown)",  # sd-scripts was not used
+    "ss_validate_every_n_epochs": "None",
+    "ss_validate_every_n_steps": "None",
+    "ss_validation_seed": "None",
+    "ss_validation_split": "0.0",
+    "ss_zero_terminal_snr": "False",
+}
+FAMILIES = {  # ours => kohya's version, Stability's architecture and the implementation whose layer names are used
+    "sd1": {"ss_base_model_version": "sd_v1", "ss_v2": "False", "architecture": "stable-diffusion-v1/lora"},
+}
+PRECISION_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
+OPTIMIZER_NAMES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What only the run itself knows."""
+
+    output_name: str  # the file's name without .safetensors
+    epoch: int  # that was finished, counted from 1
+    steps: int  # done so far
+    started_at: float  # in seconds since 1970
+    finished_at: float
+    base_model: str  # what the user called it; of a folder's path only the last part is written
+    session_id: int  # any number, the same for all files of one run
+
+
+def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run: RunFacts) -> dict[str, str]:
+    """Everything that is written into the LoRA file, as text. Names no folder outside the dataset."""
+    values = {
+        **_of_run(run),
+        **_of_training(config, plan),
+        **_of_optimizer(config.optimizer, plan.steps, config.adapter.train_text_encoder),
+        **_of_noise_and_loss(config.noise, config.loss),
+        **_of_data(config.data),
+        **_of_dataset(dataset, plan),
+        **_modelspec(config, run),
+    }
+    return OFF | {key: str(value) for key, value in values.items()}
+
+
+def _of_run(run: RunFacts) -> dict[str, Any]:
+    base = Path(run.base_model)
+    return {
+        "ss_session_id": run.session_id,
+        "ss_training_started_at": run.started_at,
+        "ss_training_finished_at": run.finished_at,
+        "ss_output_name": run.output_name,
+        "ss_epoch": run.epoch,
+        "ss_steps": run.steps,
+        # a hub name is kept whole; a folder's path tells nothing to others and much about the user
+        "ss_sd_model_name": base.name if base.expanduser().is_dir() else run.base_model,
+        "ss_sd_model_hash": "IsADirectory",  # kohya hashes single files only
+        "ss_new_sd_model_hash": "IsADirectory",
+        "ss_training_comment": f"made with lora_nb {__version__}",
+    }
+
+
+def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
+    run, adapter, family = config.run, config.adapter, FAMILIES[config.model.family]
+    return {
+        "ss_base_model_version": family["ss_base_model_version"],
+        "ss_v2": family["ss_v2"],
+        "ss_clip_skip": config.model.clip_skip if config.model.clip_skip > 1 else None,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": adapter.rank,
+        "ss_network_alpha": adapter.alpha,
+        "ss_mixed_precision": PRECISION_NAMES[run.precision],
+        "ss_gradient_checkpointing": run.gradient_checkpointing,
+        "ss_gradient_accumulation_steps": run.gradient_accumulation_steps,
+        "ss_batch_size_per_device": run.batch_size,
+        "ss_total_batch_size": run.batch_size * run.gradient_accumulation_steps,
+        "ss_seed": run.seed,
+        "ss_cache_latents": True,
+        "ss_num_epochs": plan.epochs,
+        "ss_max_train_steps": plan.steps,
+        "ss_num_batches_per_epoch": plan.batches_per_epoch,
+        "ss_num_train_images": plan.seen_per_epoch,
+    }
+
+
+def _of_optimizer(optimizer: OptimizerConfig, steps: int, trains_text_encoder: bool) -> dict[str, Any]:
+    warmup_steps = round(optimizer.warmup_ratio * steps)
+    with_warmup = "_with_warmup" if optimizer.lr_scheduler == "constant" and warmup_steps else ""
+    return {
+        "ss_optimizer": f"{OPTIMIZER_NAMES[optimizer.kind]}(weight_decay={optimizer.weight_decay})",
+        "ss_learning_rate": optimizer.learning_rate,
+        "ss_unet_lr": optimizer.learning_rate,
+        "ss_text_encoder_lr": optimizer.text_encoder_learning_rate if trains_text_encoder else None,
+        "ss_lr_scheduler": optimizer.lr_scheduler + with_warmup,
+        "ss_lr_warmup_steps": warmup_steps,
+        "ss_max_grad_norm": optimizer.max_grad_norm,
+    }
+
+
+def _of_noise_and_loss(noise: NoiseConfig, loss: LossConfig) -> dict[str, Any]:
+    return {
+        "ss_noise_offset": noise.offset if noise.offset or noise.adaptive else None,
+        "ss_adaptive_noise_scale": noise.adaptive or None,
+        "ss_loss_type": loss.kind,
+        "ss_debiased_estimation": loss.weighting == "debiased",
+        "ss_min_snr_gamma": loss.min_snr_gamma if loss.weighting == "min_snr" else None,
+    }
+
+
+def _of_data(data: DataConfig) -> dict[str, Any]:
+    bounded = data.enable_buckets and data.enlarge_pictures  # else these two settings are not looked at
+    return {
+        "ss_resolution": (data.resolution, data.resolution),
+        "ss_enable_bucket": data.enable_buckets,
+        "ss_bucket_no_upscale": not data.enlarge_pictures,
+        "ss_min_bucket_reso": data.min_bucket_size if bounded else None,
+        "ss_max_bucket_reso": data.max_bucket_size if bounded else None,
+        "ss_shuffle_caption": data.shuffle_tags,
+        "ss_keep_tokens": data.keep_tokens,
+        "ss_caption_dropout_rate": data.caption_dropout,
+    }
+
+
+def _of_dataset(dataset: Dataset, plan: StepPlan) -> dict[str, Any]:
+    """Folders, buckets and tags, as JSON: what the web UIs' LoRA panels show."""
+    folders: dict[str, list[ImageItem]] = {}
+    for item in dataset.items:
+        folders.setdefault(item.path.parent.name, []).append(item)
+    counts = {name: {"n_repeats": items[0].repeats, "img_count": len(items)} for name, items in folders.items()}
+    tags = {
+        name: Counter(tag.lower() for item in items for tag in split_tags(item.caption))
+        for name, items in folders.items()
+    }
+    buckets = {
+        str(number): {"resolution": [*count.bucket], "count": count.seen} for number, count in enumerate(plan.buckets)
+    }
+    info = {"buckets": buckets, "mean_img_ar_error": plan.mean_aspect_error}
+    return {
+        "ss_dataset_dirs": json.dumps(counts),
+        "ss_tag_frequency": json.dumps(tags, ensure_ascii=False),
+        "ss_bucket_info": json.dumps(info),
+    }
+
+
+def _modelspec(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
+    """Stability's model metadata, version 1.0.1 (github.com/Stability-AI/ModelSpec)."""
+    side = config.data.resolution
+    values = {
+        "sai_model_spec": "1.0.1",
+        "architecture": FAMILIES[config.model.family]["architecture"],
+        "implementation": "diffusers",
+        "implementation_version": f"lora_nb/{__version__}",
+        "title": run.output_name,
+        "resolution": f"{side}x{side}",
+        "date": datetime.fromtimestamp(run.finished_at, UTC).isoformat(timespec="seconds"),
+        "prediction_type": "epsilon",
+    }
+    if config.model.clip_skip > 1:
+        values["encoder_layer"] = str(config.model.clip_skip)
+    if config.data.trigger_words:
+        values["trigger_phrase"] = ", ".join(config.data.trigger_words)
+    return {f"modelspec.{key}": value for key, value in values.items()}

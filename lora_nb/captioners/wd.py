@@ -1,0 +1,130 @@
+"""Tags for pictures from a WD v3 tagger: a model that knows thousands of booru tags.
+
+Works with every folder that holds model.onnx and selected_tags.csv in that format, such as those of
+SmilingWolf/wd-vit-tagger-v3 on the Hugging Face hub. Runs through onnxruntime, on the CPU if there is nothing faster.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lora_nb.dataset.decoding import to_rgb
+from lora_nb.dataset.tags import join_tags
+from lora_nb.errors import MissingPackageError, ModelError
+
+GENERAL, CHARACTER, RATING = 0, 4, 9  # the categories of selected_tags.csv
+
+# tags that are faces: their underscores are drawn, not spaces. From SmilingWolf's Space wd-tagger, app.py.
+KAOMOJI = frozenset(
+    {
+        *("0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3"),
+        *("6_9", ">_o", "@_@", "^_^", "o_o", "u_u", "x_x", "|_|", "||_||"),
+    }
+)
+
+_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider")
+
+
+@dataclass(frozen=True)
+class _Tag:
+    name: str
+    category: int
+
+
+class WdTagger:
+    """A loaded tagger. `predict` gives every tag's probability, `caption` a line of the likely ones."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the model. Raises ModelError if the folder does not hold a WD tagger."""
+        self._tags = _read_tags(_find(folder, "selected_tags.csv"))
+        self._session = _open_session(_find(folder, "model.onnx"))
+        self._input = self._session.get_inputs()[0]
+        shape = self._input.shape
+        if len(shape) != 4 or shape[3] != 3 or not isinstance(shape[1], int) or shape[1] != shape[2]:
+            raise ModelError(f"{folder}: model.onnx takes {shape}, not (N, side, side, 3) as WD taggers do.")
+        self._size = shape[1]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The names of all tags that `predict` gives, in the model's order."""
+        return tuple(tag.name for tag in self._tags if tag.category != RATING)
+
+    def predict(self, pictures: list[Image.Image], batch_size: int = 8) -> list[dict[str, float]]:
+        """How likely each general and character tag is on each picture, 0 to 1."""
+        if self._input.shape[0] == 1:
+            batch_size = 1  # exported for one picture at a time
+        results = []
+        for start in range(0, len(pictures), batch_size):
+            inputs = np.stack([prepare(picture, self._size) for picture in pictures[start : start + batch_size]])
+            probabilities = self._session.run(None, {self._input.name: inputs})[0]  # (N, S, S, 3) => (N, tags)
+            results += [self._name(row) for row in probabilities]
+        return results
+
+    def caption(self, picture: Image.Image, threshold: float = 0.35, character_threshold: float = 0.85) -> str:
+        """The tags that are at least as likely as the thresholds, the surest first."""
+        probabilities = self.predict([picture])[0]
+        limits = {tag.name: character_threshold if tag.category == CHARACTER else threshold for tag in self._tags}
+        sure = {name: value for name, value in probabilities.items() if value >= limits[name]}
+        return join_tags(sorted(sure, key=lambda name: -sure[name]))
+
+    def _name(self, row: NDArray[np.float32]) -> dict[str, float]:
+        if len(row) != len(self._tags):
+            raise ModelError(
+                f"The tagger gives {len(row)} values, but selected_tags.csv names {len(self._tags)} tags. "
+                "The two files belong to different models: download both again."
+            )
+        return {tag.name: float(value) for tag, value in zip(self._tags, row, strict=True) if tag.category != RATING}
+
+
+def prepare(picture: Image.Image, size: int) -> NDArray[np.float32]:
+    """A picture as the tagger was trained to see it: (size, size, 3), blue-green-red, 0 to 255.
+
+    As in SmilingWolf's Space wd-tagger, app.py: on white, padded to a square with white, bicubic.
+    """
+    picture = to_rgb(picture)
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    if side != size:
+        square = square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(square, dtype=np.float32)[:, :, ::-1])
+
+
+def _read_tags(path: Path) -> list[_Tag]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [_Tag(_spell(row["name"]), int(row["category"])) for row in csv.DictReader(file)]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise ModelError(
+            f"{path} is not a WD tagger's tag list ({error!r}): it needs the columns tag_id,name,category,count."
+        ) from error
+
+
+def _spell(name: str) -> str:
+    """A tag as captions spell it: with spaces, unless it is a face."""
+    return name if name in KAOMOJI else name.replace("_", " ")
+
+
+def _find(folder: Path, name: str) -> Path:
+    path = Path(folder) / name
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no {name}. Give the folder of a WD v3 tagger, with both of its files.")
+    return path
+
+
+def _open_session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingPackageError("The WD tagger", "onnxruntime") from None
+    available = onnxruntime.get_available_providers()
+    providers = [provider for provider in _PROVIDERS if provider in available]
+    try:
+        return onnxruntime.InferenceSession(path, providers=providers)
+    except Exception as error:  # onnxruntime has its own exceptions, which cannot be named before it is imported
+        raise ModelError(f"{path} cannot be loaded by onnxruntime: {error}") from error

@@ -1,0 +1,76 @@
+"""Settings as JSON: read, written, changed, and every mistake in them explained at once."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from lora_nb.config import TrainConfig, list_settings
+from lora_nb.errors import ConfigError, Problem
+from lora_nb.files import write_whole
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read settings from a JSON file, or say everything that is wrong with them at once."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError("No settings yet.", [Problem(str(path), "There is no such file.", "Save settings first.")]) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        fix = "Correct that place, or delete the file to start from the defaults."
+        raise ConfigError("The settings are not JSON.", [Problem(str(path), f"{error}.", fix)]) from error
+    return make_config(values, where=path.name)
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write settings as JSON: the whole file or nothing."""
+    write_whole(path, (config.model_dump_json(indent=2) + "\n").encode())
+
+
+def make_config(values: Any, where: str = "settings") -> TrainConfig:
+    """Turn nested values into checked settings. Raises ConfigError with every problem found."""
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(mistake, where) for mistake in error.errors()]
+        raise ConfigError(f"{len(problems)} of the settings cannot be used.", problems) from None
+
+
+def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
+    """Return settings with some of them changed, named by their path: {"run.epochs": 5}."""
+    values = config.model_dump()
+    for name, value in changes.items():
+        *sections, field = name.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else {}
+        place[field] = value
+    return make_config(values)
+
+
+def _explain(mistake: Any, where: str) -> Problem:
+    """Put one of pydantic's findings into a beginner's words."""
+    name = ".".join(str(part) for part in mistake["loc"]) or "(all)"
+    value = repr(mistake["input"])
+    value = value if len(value) <= 80 else value[:77] + "..."
+    if mistake["type"] == "extra_forbidden":
+        near = _nearest_setting(name)
+        fix = f"Did you mean {near!r}?" if near else "Remove it."
+        return Problem(f"{where}, {name}", "There is no such setting.", fix)
+    reason = mistake["msg"].removeprefix("Value error, ")
+    return Problem(f"{where}, {name}", f"{value} does not work:", reason[:1].lower() + reason[1:] + ".")
+
+
+def _nearest_setting(name: str) -> str:
+    """The setting whose name is most like the given one, by our names or Kohya's; empty if none is near."""
+    known = {path: path for path, _ in list_settings()}
+    known |= {section: section for section in TrainConfig.model_fields}
+    for path, field in list_settings():
+        extra = cast(dict[str, str], field.json_schema_extra)
+        known |= {word: path for word in extra["kohya"].replace(",", " ").split() if "_" in word}
+        known.setdefault(path.split(".")[1], path)
+    leaf = name.split(".")[-1]
+    close = difflib.get_close_matches(name, known, 1, 0.75) or difflib.get_close_matches(leaf, known, 1, 0.6)
+    return known[close[0]] if close else ""

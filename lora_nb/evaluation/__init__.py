@@ -1,0 +1,1 @@
+"""Judge a LoRA: grids of pictures, and the figures that show them."""

@@ -1,0 +1,1 @@
+"""Model families: one file each, and the only place that knows what a Stable Diffusion is made of."""

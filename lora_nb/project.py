@@ -1,0 +1,101 @@
+"""Where do files go? The project folder, the only thing that notebooks, processes and days share."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_nb.config import TrainConfig
+from lora_nb.config_file import load_config, save_config
+from lora_nb.errors import ProjectError
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder that holds one LoRA's pictures, settings, runs and grids."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def images(self) -> Path:
+        """Pictures and captions: `<repeats>_<class>` folders, or the pictures directly."""
+        return self.root / "images"
+
+    @property
+    def config_file(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def cache(self) -> Path:
+        """Latents by content; always safe to delete."""
+        return self.root / "cache"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def grids(self) -> Path:
+        return self.root / "grids"
+
+    def load_config(self) -> TrainConfig:
+        """The saved settings, or the defaults when none were saved yet."""
+        return load_config(self.config_file) if self.config_file.exists() else TrainConfig()
+
+    def save_config(self, config: TrainConfig) -> None:
+        save_config(config, self.config_file)
+
+    def run_folder(self, run: str) -> Path:
+        return self.runs / run
+
+    def latest_run(self) -> Path:
+        """The folder of the run that was started last."""
+        runs = [folder for folder in self.runs.glob("*") if (folder / "config.json").exists()]
+        if not runs:
+            raise ProjectError(f"{self.runs} holds no run yet. Train first: lora-nb train {self.root}")
+        return max(runs, key=lambda folder: (folder / "config.json").stat().st_mtime)
+
+    def new_run_name(self) -> str:
+        """A name that no run of this project has: run1, run2, ..."""
+        number = 1
+        while (self.runs / f"run{number}").exists():
+            number += 1
+        return f"run{number}"
+
+
+def open_project(root: str | Path) -> Project:
+    """Open a project folder, making it if it is not there: the first line of every notebook."""
+    path = Path(root).expanduser().resolve()
+    if path.is_file():
+        raise ProjectError(f"{path} is a file. A project is a folder: choose another name.")
+    project = Project(path)
+    project.images.mkdir(parents=True, exist_ok=True)
+    return project
+
+
+def find_project(root: str | Path) -> Project:
+    """Open a project folder that must exist already, as a command on it needs."""
+    path = Path(root).expanduser().resolve()
+    if not (path / "images").is_dir():
+        raise ProjectError(f"{path} is not a project: it has no folder 'images'. Make one with: lora-nb new {root}")
+    return Project(path)
+
+
+def make_project(root: str | Path, images: str | Path | None = None) -> Project:
+    """Make a new project, with a copy of a folder's pictures and captions. Never overwrites a project."""
+    path = Path(root).expanduser().resolve()
+    if (path / "config.json").exists():
+        raise ProjectError(f"{path} is a project already. Choose another name, or open it as it is.")
+    if images is None:
+        return open_project(path)
+    source = Path(images).expanduser().resolve()
+    if not source.is_dir():
+        raise ProjectError(f"There is no folder {source}. Give the folder that holds the pictures.")
+    if path.is_relative_to(source):
+        raise ProjectError(f"{path} lies inside the pictures' folder {source}. Put the project somewhere else.")
+    project = open_project(path)
+    shutil.copytree(source, project.images, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    return project

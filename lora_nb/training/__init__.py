@@ -1,0 +1,1 @@
+"""Train a LoRA. Start reading in loop.py."""

@@ -1,0 +1,117 @@
+"""How a LoRA is trained. START READING HERE: from top to bottom, this file explains it.
+
+A diffusion model removes noise from pictures. To train it, take a picture, add noise, and ask the model what noise
+was added: the error of its answer says which way to move its weights. Here the model itself stays frozen; only the
+small matrices beside its layers, the LoRA, are moved.
+"""
+
+import math
+import time
+
+from torch import Tensor
+
+from lora_nb.adapters.kinds import add_adapter, remove_adapter
+from lora_nb.config import TrainConfig
+from lora_nb.errors import TrainingError
+from lora_nb.models.base import DiffusionModel
+from lora_nb.training.batches import Batch, count_steps, epoch_steps, make_batches
+from lora_nb.training.cache import CachedImage
+from lora_nb.training.conditioning import CaptionEncoder
+from lora_nb.training.events import OnEvent, StepDone
+from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
+from lora_nb.training.noise import draw_noise
+from lora_nb.training.optimizers import make_lr_scheduler, make_optimizer
+from lora_nb.training.output import RunOutput
+
+
+def training_loss(
+    model: DiffusionModel, batch: Batch, config: TrainConfig, encode_captions: CaptionEncoder
+) -> tuple[Tensor, Tensor]:
+    """How wrong is the model on one batch? This function is the whole idea of diffusion training.
+
+    Returns the loss to minimise and, beside it, the plain mean error, which can be compared between runs.
+    """
+    latents = batch.latents.to(model.device)  # (B, 4, h, w) the compressed pictures
+    conditioning = encode_captions(batch.captions)  # what the text encoder makes of the captions
+    noise = draw_noise(latents, config.noise, batch.generators)  # (B, 4, h, w) what will be asked for
+    timesteps = model.objective.sample_timesteps(batch.generators).to(model.device)  # (B,) how noisy each one gets
+    noisy_latents = model.objective.add_noise(latents, noise, timesteps)
+
+    prediction = model.predict(noisy_latents, timesteps, conditioning)
+    target = model.objective.target(latents, noise, timesteps)  # what it should have said
+
+    error = LOSSES[config.loss.kind](prediction.float(), target.float())  # (B,) one number an example
+    weight = LOSS_WEIGHTS[config.loss.weighting](model.objective.snr(timesteps), config.loss)  # (B,)
+    return (error * weight).mean(), error.detach().mean()
+
+
+def train(
+    model: DiffusionModel,
+    images: list[CachedImage],
+    config: TrainConfig,
+    output: RunOutput,
+    on_event: OnEvent,
+) -> str:
+    """Train a LoRA on cached pictures and save one every few epochs. Returns "finished" or "stopped".
+
+    Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
+    back as it was, without the LoRA.
+    """
+    from accelerate import Accelerator
+
+    run, samples = config.run, config.samples
+    accelerator = Accelerator(mixed_precision=run.precision.replace("fp32", "no"), cpu=model.device.type == "cpu")
+    parameters = add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
+    trained = [parameter for part in parameters.values() for parameter in part]
+    optimizer = make_optimizer(parameters, config.optimizer)
+    lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config))
+    optimizer, lr_scheduler = accelerator.prepare(optimizer, lr_scheduler)
+    encode_captions = CaptionEncoder(model, config)
+    model.set_gradient_checkpointing(run.gradient_checkpointing)
+
+    step, epoch, started = 0, 0, time.monotonic()
+    try:
+        if samples.every_n_epochs:
+            output.draw_samples(model, step, epoch)  # before training: what all later pictures are compared with
+        for epoch in range(1, run.epochs + 1):
+            for groups in epoch_steps(images, config, epoch):
+                step += 1
+                loss_sum = raw_sum = 0.0
+                for batch in make_batches(images, groups, config, step):
+                    with accelerator.autocast():  # half precision where it is safe, if the settings ask for it
+                        loss, raw_loss = training_loss(model, batch, config, encode_captions)
+                    loss_sum += loss.item() / len(groups)
+                    raw_sum += raw_loss.item() / len(groups)
+                    check_finite(loss_sum, batch, step)
+                    accelerator.backward(loss / len(groups))  # the gradients of several batches add up to one step
+
+                grad_norm = accelerator.clip_grad_norm_(trained, config.optimizer.max_grad_norm or math.inf)
+                learning_rate = lr_scheduler.get_last_lr()[0]
+                optimizer.step()  # the only line that changes the LoRA
+                lr_scheduler.step()
+                optimizer.zero_grad()
+                seconds = time.monotonic() - started
+                on_event(StepDone(step, epoch, loss_sum, raw_sum, learning_rate, float(grad_norm or 0), seconds))
+
+            if epoch % run.save_every_n_epochs == 0 or epoch == run.epochs:
+                output.save_lora(model, step, epoch)
+            if samples.every_n_epochs and epoch % samples.every_n_epochs == 0:
+                output.draw_samples(model, step, epoch)
+        return "finished"
+    except KeyboardInterrupt:
+        if step:
+            output.save_lora(model, step, epoch)
+        return "stopped"
+    finally:
+        model.set_gradient_checkpointing(False)
+        remove_adapter(model)
+
+
+def check_finite(loss: float, batch: Batch, step: int) -> None:
+    """Stop before a broken loss spoils the weights: nothing learned so far is lost, the last LoRA is on disk."""
+    if not math.isfinite(loss):
+        pictures = ", ".join(batch.names)
+        raise TrainingError(
+            f"The loss became {loss} at step {step} (pictures: {pictures}). The LoRAs saved before are intact. "
+            "Lower optimizer.learning_rate, or set run.precision to bf16 or fp32, and train again."
+        )

@@ -1,0 +1,43 @@
+"""How wrong was the prediction, and how much does that noise level count?"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from lora_nb.config import LossConfig
+
+
+def l2(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error. (B, C, H, W) => (B,) one number an example."""
+    return (prediction - target).square().mean(dim=(1, 2, 3))
+
+
+def weigh_all_alike(snr: Tensor, config: LossConfig) -> Tensor:
+    """Every noise level counts the same, as in the original diffusion paper. (B,) => (B,)"""
+    return snr.new_ones(snr.shape)
+
+
+def weigh_min_snr(snr: Tensor, config: LossConfig) -> Tensor:
+    """Hold back the nearly clean pictures, which are easy and loud. (B,) => (B,) in 0..1
+
+    min(SNR, gamma) / SNR for a model that predicts noise: Hang et al. 2023, arXiv:2303.09556, section 3.4.
+    """
+    return snr.clamp(max=config.min_snr_gamma) / snr
+
+
+def weigh_debiased(snr: Tensor, config: LossConfig) -> Tensor:
+    """Let the noisy pictures count more, which settles colours and large shapes. (B,) => (B,) about 0.03..15
+
+    1 / sqrt(SNR): Yu et al. 2023, arXiv:2310.08442. SNR is capped at 1000 as kohya does, so that the cleanest
+    timestep does not vanish. The mean over all timesteps is 3.02: the weighted loss is not comparable with others.
+    """
+    return snr.clamp(max=1000).rsqrt()
+
+
+# to add one: write the function, name it here and in config.LossConfig
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l2": l2}
+LOSS_WEIGHTS: dict[str, Callable[[Tensor, LossConfig], Tensor]] = {
+    "none": weigh_all_alike,
+    "min_snr": weigh_min_snr,
+    "debiased": weigh_debiased,
+}

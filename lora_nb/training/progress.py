@@ -1,0 +1,43 @@
+"""How a training shows itself in a terminal or a plain cell: one bar with loss and time left."""
+
+from typing import Any
+
+from lora_nb.training.events import ImageSampled, LoraSaved, RunFinished, RunStarted, StepDone, TrainEvent
+
+SMOOTHING = 0.95  # of the shown loss: a single step's says little, since its noise level is drawn by chance
+
+
+class ProgressBar:
+    """A listener for `train`'s events. The bar shows epoch, smoothed loss, steps a second and time left."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._loss: float | None = None
+        self._epochs = 0
+
+    def __call__(self, event: TrainEvent) -> None:
+        if isinstance(event, RunStarted):
+            self._open(event)
+        elif isinstance(event, StepDone):
+            self._show_step(event)
+        elif isinstance(event, LoraSaved):
+            self._bar.set_description(f"epoch {event.epoch}/{self._epochs} saved")
+        elif isinstance(event, ImageSampled):
+            self._bar.refresh()
+        elif isinstance(event, RunFinished):
+            self._bar.close()
+            print(f"{event.outcome} after {event.seconds:.0f} s and {self._bar.n} steps")
+
+    def _open(self, event: RunStarted) -> None:
+        from tqdm.auto import tqdm
+
+        self._epochs = event.epochs
+        print(f"{event.run}: {event.steps} steps in {event.epochs} epochs, on {event.device}, {event.precision}")
+        self._bar = tqdm(total=event.steps, unit="step", mininterval=1.0, dynamic_ncols=True)
+
+    def _show_step(self, event: StepDone) -> None:
+        raw = event.raw_loss
+        self._loss = raw if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * raw
+        self._bar.set_description(f"epoch {event.epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix(loss=f"{self._loss:.4f}", refresh=False)
+        self._bar.update()

@@ -1,0 +1,110 @@
+"""Which field of a form suits which setting? One function for each kind of value, chosen by the setting's type."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any, cast
+
+import ipywidgets
+from pydantic.fields import FieldInfo
+
+from lora_nb.config import choices_of
+from lora_nb.widgets.messages import LABEL_WIDTH, UNDER_FIELD
+
+NARROW, WIDE = "330px", "640px"  # of a field with its label
+
+
+@dataclass(frozen=True)
+class Control:
+    """A setting's field in a form, and how its value is written there."""
+
+    widget: Any
+    read: Callable[[Any], Any]  # from the widget's value to the setting's, unchecked
+    write: Callable[[Any], Any]  # and back
+
+    @property
+    def value(self) -> Any:
+        return self.read(self.widget.value)
+
+
+def make_control(field: FieldInfo, value: Any) -> Control:
+    """Make the field for a setting, showing its value."""
+    control = CONTROLS[_kind(field)](field)
+    control.widget.value = control.write(value)
+    return control
+
+
+def make_choice(field: FieldInfo) -> Control:
+    return _as_it_is(ipywidgets.Dropdown(options=choices_of(field), **_look(field, NARROW)))
+
+
+def make_switch(field: FieldInfo) -> Control:
+    return _as_it_is(ipywidgets.Checkbox(**_look(field, WIDE)))
+
+
+def make_number(field: FieldInfo) -> Control:
+    """A text field: number fields quietly change what they do not understand, and show 1e-4 as 0.0001."""
+    text = ipywidgets.Text(continuous_update=False, **_look(field, NARROW))
+    return Control(text, read=str.strip, write=lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def make_line(field: FieldInfo) -> Control:
+    return _as_it_is(ipywidgets.Text(continuous_update=False, **_look(field, WIDE)))
+
+
+def make_lines(field: FieldInfo) -> Control:
+    """Several texts, one on each line: a prompt may hold commas."""
+    look = _look(field, WIDE)
+    area = ipywidgets.Textarea(continuous_update=False, rows=3, **look)
+    return Control(
+        area,
+        read=lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()),
+        write="\n".join,
+    )
+
+
+# to add one: write the function, name its type here
+CONTROLS: dict[str, Callable[[FieldInfo], Control]] = {
+    "choice": make_choice,
+    "bool": make_switch,
+    "int": make_number,
+    "float": make_number,
+    "str": make_line,
+    "tuple": make_lines,
+}
+
+
+def make_help(field: FieldInfo) -> Any:
+    """What a setting does, its bounds, and Kohya's name for it, to stand below its field."""
+    kohya = cast(dict[str, str], field.json_schema_extra or {}).get("kohya", "")
+    lines = "one on each line" if _kind(field) == "tuple" else ""
+    notes = [note for note in (lines, _describe_bounds(field), f"Kohya: {kohya}" if kohya else "") if note]
+    text = escape(field.description or "")
+    text += f" <i>({escape('; '.join(notes))})</i>" if notes else ""
+    return ipywidgets.HTML(f'<div style="{UNDER_FIELD}; opacity: .8; font-size: 92%">{text}</div>')
+
+
+def _kind(field: FieldInfo) -> str:
+    return "choice" if choices_of(field) else getattr(field.annotation, "__name__", "")
+
+
+def _describe_bounds(field: FieldInfo) -> str:
+    """'1 to 1,000', as the field's declaration says; empty for what has no bounds."""
+    rules = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)}
+    if "le" not in rules:
+        return ""
+    low = f"{rules['ge']:,}" if "ge" in rules else f"above {rules['gt']:,}"
+    return f"{low} to {rules['le']:,}"
+
+
+def _as_it_is(widget: Any) -> Control:
+    return Control(widget, read=lambda value: value, write=lambda value: value)
+
+
+def _look(field: FieldInfo, width: str) -> dict[str, Any]:
+    """The whole label, and a width that leaves room for the value but fits a small screen."""
+    return {
+        "description": field.title,
+        "style": {"description_width": LABEL_WIDTH},
+        "layout": ipywidgets.Layout(width=width, max_width="98%"),
+    }

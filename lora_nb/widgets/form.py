@@ -1,0 +1,188 @@
+"""A form over the settings, made from their declarations in config.py and checked by what also checks the JSON file."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+from html import escape
+from typing import Any
+
+import ipywidgets
+from pydantic.fields import FieldInfo
+
+from lora_nb.config import TrainConfig, list_settings
+from lora_nb.config_file import change_settings
+from lora_nb.dataset.images import scan_images
+from lora_nb.dataset.steps import plan_steps
+from lora_nb.errors import ConfigError, LoraNbError, Problem
+from lora_nb.project import Project
+from lora_nb.widgets.controls import Control, make_control, make_help
+from lora_nb.widgets.messages import bad, good
+
+OnChange = Callable[[TrainConfig], str | None]  # what it returns stands below the form
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting in the form: its field, and the place where it says what is wrong."""
+
+    field: FieldInfo
+    control: Control
+    error: Any
+    box: Any
+
+    @property
+    def is_advanced(self) -> bool:
+        extra = self.field.json_schema_extra
+        return isinstance(extra, dict) and bool(extra.get("advanced"))
+
+
+class SettingsForm:
+    """The settings of a training as a form: `value` always holds settings that work.
+
+    A value that does not work is explained beside its field and waits there, while the last one that worked stays
+    in force. `on_change` is called with the new settings after every change. `names` chooses what to show: settings
+    ("run.epochs") or whole sections ("run"), in which the rarely needed settings are shown on request.
+    """
+
+    def __init__(
+        self, config: TrainConfig, *, names: Iterable[str] | None = None, on_change: OnChange | None = None
+    ) -> None:
+        self.value = config
+        self.errors: dict[str, str] = {}  # what is wrong, by the setting's name
+        self._on_change = on_change
+        self._waiting: dict[str, Any] = {}  # values that do not work yet, by the setting's name
+        chosen = list(names) if names is not None else list(TrainConfig.model_fields)
+        self._rows = {name: _make_row(field, read_setting(config, name)) for name, field in _choose(chosen).items()}
+        for name, row in self._rows.items():
+            row.control.widget.observe(lambda _, name=name: self._take(name), names="value")
+        self._status = ipywidgets.HTML()
+        self.widget = ipywidgets.VBox([*self._body(), self._status])
+        rare = [row.box for name, row in self._rows.items() if row.is_advanced and name not in chosen]
+        if rare:
+            self.widget.children = (_make_switch(rare), *self.widget.children)
+
+    @property
+    def controls(self) -> dict[str, Any]:
+        """The widgets by the settings' names; `form.controls["run.epochs"].value = "5"` is what typing does."""
+        return {name: row.control.widget for name, row in self._rows.items()}
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display(self.widget)
+
+    def _body(self) -> list[Any]:
+        """The rows, under a heading for each section."""
+        body: list[Any] = []
+        last = ""
+        for name, row in self._rows.items():
+            section = name.split(".")[0]
+            if section != last:
+                body.append(_make_heading(section, type(getattr(self.value, section)).__doc__ or ""))
+                last = section
+            body.append(row.box)
+        return body
+
+    def _take(self, name: str) -> None:
+        """Take over what was typed if it works: together with what waits, since two values may need each other."""
+        before = self.value
+        self._waiting[name] = self._rows[name].control.value
+        self.errors = self._accept(list(self._waiting))
+        if self.errors:  # then each for itself: one wrong value must not hold up the others
+            self.errors = {key: text for key in list(self._waiting) for text in self._accept([key]).values()}
+        for key, row in self._rows.items():
+            row.error.value = bad(self.errors.get(key, ""))
+        self._status.value = self._describe_state() + (self._tell() if self.value != before else "")
+
+    def _accept(self, names: list[str]) -> dict[str, str]:
+        """Put these waiting values into force, all or none; returns what is wrong, by name."""
+        try:
+            self.value = change_settings(self.value, {name: self._waiting[name] for name in names})
+        except ConfigError as error:
+            text = " ".join(f"{problem.message} {problem.fix}" for problem in error.problems)
+            return dict.fromkeys(names, text)
+        for name in names:
+            del self._waiting[name]
+        return {}
+
+    def _describe_state(self) -> str:
+        titles = ", ".join(str(self._rows[name].field.title) for name in self.errors)
+        return bad(f"Not in force, see above: {titles}. The last value that worked stays.") if titles else ""
+
+    def _tell(self) -> str:
+        """Pass the settings on. What fails there, such as a full disk, is shown: nothing else would tell."""
+        try:
+            return good((self._on_change(self.value) if self._on_change else None) or "")
+        except (LoraNbError, OSError) as error:
+            return bad(f"This change could not be passed on: {error}")
+
+
+def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> SettingsForm:
+    """The form of a project: a change that works is in config.json at once, and the steps that it means are counted."""
+    known = project.load_config()
+
+    def save(config: TrainConfig) -> str:
+        nonlocal known
+        values = {name: read_setting(config, name) for name, _ in list_settings()}
+        changes = {name: value for name, value in values.items() if value != read_setting(known, name)}
+        # only what changed: another notebook may have written the file since this form was made
+        project.save_config(change_settings(project.load_config(), changes))
+        known = config
+        return f"Saved in {project.config_file.name}. {_describe_plan(project)}"
+
+    return SettingsForm(known, names=names, on_change=save)
+
+
+def read_setting(config: TrainConfig, name: str) -> Any:
+    """A setting's value by its name, such as "run.epochs"."""
+    return reduce(getattr, name.split("."), config)
+
+
+def _describe_plan(project: Project) -> str:
+    try:
+        plan = plan_steps(scan_images(project.images), project.load_config())
+    except LoraNbError as error:
+        return f"The steps cannot be counted: {error}"
+    return f"This means {plan.steps_per_epoch} steps an epoch x {plan.epochs} epochs = {plan.steps} steps."
+
+
+def _choose(names: list[str]) -> dict[str, FieldInfo]:
+    """The named settings, and all settings of the named sections, in the order of the names."""
+    known = dict(list_settings())
+    chosen: dict[str, FieldInfo] = {}
+    problems = []
+    for name in names:
+        found = {path: field for path, field in known.items() if name in (path, path.split(".")[0])}
+        if not found:
+            fix = "lora_nb.config.list_settings() names them all."
+            problems.append(Problem(name, "There is no such setting.", fix))
+        chosen |= found
+    if problems:
+        raise ConfigError("This form cannot be made.", problems)
+    return chosen
+
+
+def _make_row(field: FieldInfo, value: Any) -> Row:
+    control, error = make_control(field, value), ipywidgets.HTML()
+    layout = ipywidgets.Layout(margin="0 0 10px 0")
+    return Row(field, control, error, ipywidgets.VBox([control.widget, error, make_help(field)], layout=layout))
+
+
+def _make_heading(section: str, purpose: str) -> Any:
+    name, purpose = escape(section.capitalize()), escape(purpose.partition("\n")[0])
+    line = "border-bottom: 1px solid rgba(128, 128, 128, .45); padding: 4px 0; margin: 10px 0 8px"
+    text = f'<b style="font-size: 115%">{name}</b> <span style="opacity: .8">{purpose}</span>'
+    return ipywidgets.HTML(f'<div role="heading" aria-level="3" style="{line}">{text}</div>')
+
+
+def _make_switch(boxes: list[Any]) -> Any:
+    """A box to tick that shows what is hidden at first."""
+    switch = ipywidgets.Checkbox(description="Show rarely needed settings, too", indent=False)
+
+    def show_or_hide(_: object = None) -> None:
+        for box in boxes:
+            box.layout.display = "" if switch.value else "none"
+
+    switch.observe(show_or_hide, names="value")
+    show_or_hide()
+    return switch

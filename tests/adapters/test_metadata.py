@@ -1,0 +1,155 @@
+"""What a LoRA file says about itself, against a real file of kohya's."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lora_nb import __version__
+from lora_nb.adapters.metadata import FAMILIES, OPTIMIZER_NAMES, PRECISION_NAMES, RunFacts, training_metadata
+from lora_nb.config import TrainConfig
+from lora_nb.dataset.buckets import Bucket
+from lora_nb.dataset.images import Dataset, ImageItem
+from lora_nb.dataset.steps import BucketCount, StepPlan
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "metadata_sd1.json").read_text())
+RUN = RunFacts("ref", 1, 12, 1795329586.5, 1795329660.25, "owner/sd15-random", 598024293)
+
+# not the same by nature, or written otherwise on purpose
+DIFFERENT = {
+    "modelspec.date": "in UTC",
+    "modelspec.implementation_version": "another program",
+    "ss_session_id": "by chance",
+    "ss_training_started_at": "the clock",
+    "ss_training_finished_at": "the clock",
+    "ss_sd_model_name": "here a hub name",
+    "ss_training_comment": "names this package",
+    "ss_optimizer": "with its weight decay, as kohya writes it if it is given",
+    "ss_unet_lr": "kohya: None for 'as ss_learning_rate'",
+    "ss_text_encoder_lr": "kohya: None for 'as ss_learning_rate'",
+    "ss_huber_c": "l2 uses none",
+    "ss_huber_scale": "l2 uses none",
+    "ss_huber_schedule": "l2 uses none",
+    "ss_multires_noise_discount": "there is no such noise",
+    "sshs_model_hash": "added on saving",
+    "sshs_legacy_hash": "added on saving",
+}
+
+
+@pytest.fixture
+def config():
+    """The settings that the reference file was trained with."""
+    return TrainConfig.model_validate(
+        {
+            "data": {"resolution": 256, "min_bucket_size": 128, "max_bucket_size": 512, "keep_tokens": 1},
+            "adapter": {"rank": 8, "alpha": 4},
+            "optimizer": {"kind": "adamw", "lr_scheduler": "constant"},
+            "run": {"epochs": 1, "batch_size": 1},
+        }
+    )
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    items = [
+        ImageItem(
+            path=tmp_path / "2_foo" / f"{number}.png",
+            width=256,
+            height=256,
+            caption=f"Mochi, hat, background {number}, smile, sitting",
+            has_caption=True,
+            repeats=2,
+            class_name="foo",
+            root=tmp_path,
+        )
+        for number in range(6)
+    ]
+    return Dataset(tmp_path, tuple(items), ())
+
+
+@pytest.fixture
+def plan():
+    sizes = {(128, 384): 1, (192, 320): 1, (256, 256): 3, (320, 192): 1}
+    buckets = tuple(BucketCount(Bucket(*size), count, 2 * count, 2 * count) for size, count in sizes.items())
+    return StepPlan(6, 12, buckets, 12, 12, 1, 12, 0.09907407407407404)
+
+
+def test_no_key_of_kohyas_is_missing(config, dataset, plan):
+    metadata = training_metadata(config, dataset, plan, RUN)
+    missing = REFERENCE.keys() - metadata.keys()
+    assert missing == {"sshs_model_hash", "sshs_legacy_hash"}
+    assert all(isinstance(value, str) for value in metadata.values())
+
+
+def test_the_same_training_is_described_in_the_same_words(config, dataset, plan):
+    metadata = training_metadata(config, dataset, plan, RUN)
+    wrong = {
+        key: (metadata[key], value)
+        for key, value in REFERENCE.items()
+        if key not in DIFFERENT and _parsed(metadata[key]) != _parsed(value)
+    }
+    assert wrong == {}
+
+
+def _parsed(value):
+    return json.loads(value) if value.startswith("{") else value
+
+
+def test_what_is_off_is_not_claimed(config, dataset, plan):
+    values = config.model_dump()
+    values["loss"]["weighting"] = "min_snr"
+    values["noise"] = {"offset": 0.0, "adaptive": 0.0}
+    values["data"] |= {"enlarge_pictures": False}
+    values["adapter"]["train_text_encoder"] = False
+    metadata = training_metadata(TrainConfig.model_validate(values), dataset, plan, RUN)
+    assert metadata["ss_debiased_estimation"] == "False"
+    assert metadata["ss_min_snr_gamma"] == "5.0"
+    assert metadata["ss_noise_offset"] == metadata["ss_adaptive_noise_scale"] == "None"
+    assert metadata["ss_bucket_no_upscale"] == "True"
+    assert metadata["ss_min_bucket_reso"] == "None"
+    assert metadata["ss_text_encoder_lr"] == "None"
+    assert metadata["ss_unet_lr"] == "0.0001"
+
+
+def test_trigger_words_clip_skip_and_title_are_written(config, dataset, plan):
+    values = config.model_dump()
+    values["data"]["trigger_words"] = ("mochi", "cat ears")
+    values["model"]["clip_skip"] = 2
+    values["optimizer"]["warmup_ratio"] = 0.25
+    metadata = training_metadata(TrainConfig.model_validate(values), dataset, plan, replace(RUN, output_name="mochi"))
+    assert metadata["modelspec.trigger_phrase"] == "mochi, cat ears"
+    assert metadata["modelspec.title"] == metadata["ss_output_name"] == "mochi"
+    assert metadata["modelspec.encoder_layer"] == metadata["ss_clip_skip"] == "2"
+    assert metadata["ss_lr_scheduler"] == "constant_with_warmup"
+    assert metadata["ss_lr_warmup_steps"] == "3"
+    assert metadata["ss_training_comment"] == f"made with lora_nb {__version__}"
+    assert metadata["modelspec.date"] == "2026-11-22T06:41:00+00:00"
+
+
+def test_no_folder_of_the_user_is_written(config, dataset, plan, tmp_path):
+    (tmp_path / "my_model").mkdir()
+    metadata = training_metadata(config, dataset, plan, replace(RUN, base_model=str(tmp_path / "my_model")))
+    assert metadata["ss_sd_model_name"] == "my_model"
+    assert not [key for key, value in metadata.items() if str(tmp_path.parent) in value]
+
+
+def test_every_choice_has_its_kohya_name():
+    from typing import get_args
+
+    from lora_nb import config
+
+    assert set(get_args(config.OptimizerConfig.model_fields["kind"].annotation)) == set(OPTIMIZER_NAMES)
+    assert set(get_args(config.RunConfig.model_fields["precision"].annotation)) == set(PRECISION_NAMES)
+    assert set(get_args(config.ModelConfig.model_fields["family"].annotation)) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("kind", sorted(OPTIMIZER_NAMES))
+def test_optimizers_are_called_what_they_are(kind):
+    import torch
+
+    from lora_nb.config import OptimizerConfig
+    from lora_nb.training.optimizers import OPTIMIZERS
+
+    optimizer = OPTIMIZERS[kind]([{"params": [torch.nn.Parameter(torch.zeros(3))]}], OptimizerConfig(kind=kind))
+    assert OPTIMIZER_NAMES[kind] == f"{type(optimizer).__module__}.{type(optimizer).__name__}"

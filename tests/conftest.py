@@ -1,0 +1,22 @@
+"""What all tests share: a tiny model, made once."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_sd1_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete, tiny Stable Diffusion 1 in diffusers format. Read it, do not change it."""
+    from tests.tiny_models import save_tiny_sd1
+
+    return save_tiny_sd1(tmp_path_factory.mktemp("models") / "tiny_sd1")
+
+
+@pytest.fixture
+def tiny_sd1(tiny_sd1_folder: Path):
+    """That model, freshly loaded."""
+    from lora_nb.config import ModelConfig
+    from lora_nb.models.base import load_model
+
+    return load_model(ModelConfig(base=str(tiny_sd1_folder)))

@@ -1,0 +1,174 @@
+"""Training: it learns, it repeats itself exactly, and it changes nothing but the LoRA."""
+
+import pytest
+import torch
+
+from lora_nb.adapters.files import read_lora
+from lora_nb.config_file import change_settings
+from lora_nb.errors import ConfigError, DatasetError, TrainingError
+from lora_nb.models.base import load_model
+from lora_nb.training.events import ImageSampled, LoraSaved, RunFinished, RunStarted, StepDone, read_events
+from lora_nb.training.runs import train_project
+
+
+def train(project, config, run="run1", **changes):
+    events = []
+    folder = train_project(project, change_settings(config, changes), run=run, on_event=events.append)
+    return folder, events
+
+
+def last_lora(folder):
+    return read_lora(folder / "loras" / "mochi.safetensors")
+
+
+def tensors(folder):
+    return {name: (m.down, m.up, m.alpha) for name, m in last_lora(folder).modules.items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        a[0].equal(b[0]) and a[1].equal(b[1]) and a[2] == b[2]
+        for a, b in zip(one.values(), other.values(), strict=True)
+    )
+
+
+def test_the_loss_falls(project, config):
+    _, events = train(project, config, **{"run.epochs": 30, "optimizer.learning_rate": 5e-3, "run.batch_size": 4})
+    losses = [event.raw_loss for event in events if isinstance(event, StepDone)]
+    assert sum(losses[-20:]) < 0.9 * sum(losses[:20])
+
+
+def test_a_run_leaves_a_lora_an_epoch_and_its_events(project, config):
+    folder, events = train(project, config)
+    assert sorted(path.name for path in (folder / "loras").iterdir()) == [
+        "mochi-000001.safetensors",
+        "mochi.safetensors",
+    ]
+    assert list(read_events(folder / "events.jsonl")) == events
+    started, finished = events[0], events[-1]
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert isinstance(started, RunStarted) and started.steps == len(steps) == 12
+    assert [event.step for event in steps] == list(range(1, 13))
+    assert isinstance(finished, RunFinished) and finished.outcome == "finished"
+
+
+def test_the_file_says_what_was_done(project, config):
+    metadata = last_lora(train(project, config)[0]).metadata
+    assert metadata["ss_steps"] == "12" and metadata["ss_epoch"] == "2" and metadata["ss_num_epochs"] == "2"
+    assert metadata["ss_network_dim"] == "4" and metadata["ss_network_alpha"] == "2.0"
+    assert metadata["ss_optimizer"].startswith("torch.optim.adamw.AdamW")
+
+
+def test_the_same_seed_gives_the_same_lora(project, config):
+    first = tensors(train(project, config, "one")[0])
+    assert same(first, tensors(train(project, config, "two")[0]))
+    assert not same(first, tensors(train(project, config, "three", **{"run.seed": 7})[0]))
+
+
+def test_previews_do_not_change_the_lora(project, config):
+    plain = tensors(train(project, config, "plain")[0])
+    changes = {"samples.prompts": ["mochi, forest"], "samples.steps": 2, "samples.width": 64, "samples.height": 64}
+    folder, events = train(project, config, "previews", **changes)
+    assert same(plain, tensors(folder))
+    drawn = [event for event in events if isinstance(event, ImageSampled)]
+    assert [event.epoch for event in drawn] == [0, 1, 2] and len(list((folder / "samples").iterdir())) == 3
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_every_optimizer_and_schedule_trains(project, config, kind, schedule):
+    changes = {"optimizer.kind": kind, "optimizer.lr_scheduler": schedule, "optimizer.warmup_ratio": 0.25}
+    _, events = train(project, config, **changes)
+    rates = [event.learning_rate for event in events if isinstance(event, StepDone)]
+    assert rates[0] == 0 and max(rates) == pytest.approx(1e-3, rel=0.05)
+    assert rates[-1] == pytest.approx(1e-3) if schedule == "constant" else rates[-1] < 3e-4
+
+
+def test_accumulating_gradients_equals_a_larger_batch(project, config):
+    """One bucket, so that both see the same pictures: 10 examples as 1 batch of 10, or as 5 batches of 2."""
+    shared = {"data.enable_buckets": False, "run.epochs": 1, "optimizer.kind": "adamw"}
+    large = tensors(train(project, config, "large", **shared, **{"run.batch_size": 10})[0])
+    small = train(project, config, "small", **shared, **{"run.batch_size": 2, "run.gradient_accumulation_steps": 5})
+    assert sum(isinstance(event, StepDone) for event in small[1]) == 1
+    # the order inside an epoch is drawn for batches, so only the size of what was learned is compared
+    moved = [sum(up.norm().item() for _, up, _ in part.values()) for part in (large, tensors(small[0]))]
+    assert moved[0] == pytest.approx(moved[1], rel=0.2)
+
+
+@pytest.mark.parametrize("text_encoder", [True, False])
+def test_gradient_checkpointing_gives_the_same_lora(project, config, text_encoder):
+    changes = {"adapter.train_text_encoder": text_encoder, "run.epochs": 1, "run.save_precision": "fp32"}
+    plain = tensors(train(project, config, "plain", **changes)[0])
+    saved = tensors(train(project, config, "saved", **changes, **{"run.gradient_checkpointing": True})[0])
+    for name, (down, up, _) in plain.items():
+        torch.testing.assert_close(saved[name][0], down)
+        torch.testing.assert_close(saved[name][1], up)
+
+
+def test_only_the_lora_is_trained_and_the_model_comes_back_as_it_was(project, config):
+    model = load_model(config.model)
+    before = {name: value.clone() for name, value in model.denoiser.state_dict().items()}
+    train_project(project, config, run="run1", model=model, on_event=lambda event: None)
+    after = model.denoiser.state_dict()
+    assert before.keys() == after.keys() and all(before[name].equal(after[name]) for name in before)
+
+
+def test_a_frozen_text_encoder_gets_no_matrices(project, config):
+    names = last_lora(train(project, config, **{"adapter.train_text_encoder": False})[0]).modules
+    assert names and all(name.startswith("lora_unet_") for name in names)
+
+
+def test_bf16_trains_with_fp32_matrices(project, config):
+    _, events = train(project, config, **{"run.precision": "bf16", "run.epochs": 1})
+    assert all(event.raw_loss > 0 for event in events if isinstance(event, StepDone))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_fp16_without_a_gpu_is_refused_with_the_way_out(project, config):
+    with pytest.raises(ConfigError, match="fp16.*needs a GPU.*fp32"):
+        train(project, config, **{"run.precision": "fp16"})
+    assert not project.runs.exists()
+
+
+def test_interrupting_saves_what_was_learned(project, config):
+    def stop_at_step_7(event):
+        if isinstance(event, StepDone) and event.step == 7:
+            raise KeyboardInterrupt
+
+    folder = train_project(project, config, run="run1", on_event=stop_at_step_7)
+    events = list(read_events(folder / "events.jsonl"))
+    assert events[-1].outcome == "stopped"
+    saved = [event for event in events if isinstance(event, LoraSaved)]
+    assert saved[-1].step == 7
+    assert (folder / "loras" / "mochi.safetensors").exists()
+
+
+def test_a_broken_loss_stops_before_it_spoils_the_weights(project, config, monkeypatch):
+    monkeypatch.setitem(
+        __import__("lora_nb.training.losses", fromlist=["LOSSES"]).LOSSES,
+        "l2",
+        lambda p, t: p.mean(dim=(1, 2, 3)) * torch.nan,
+    )
+    with pytest.raises(TrainingError, match=r"nan at step 1 \(pictures: 2_mochi/"):
+        train(project, config)
+
+
+def test_a_project_without_pictures_is_refused_before_anything_is_written(project, config):
+    for path in (project.images / "2_mochi").iterdir():
+        path.unlink()
+    with pytest.raises(DatasetError):
+        train(project, config)
+    assert not project.runs.exists()
+
+
+def test_a_run_is_never_overwritten(project, config):
+    train(project, config)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(project, config)
+
+
+def test_pictures_without_captions_learn_the_trigger_words(project, config):
+    for path in (project.images / "2_mochi").glob("*.txt"):
+        path.unlink()
+    _, events = train(project, config, **{"run.epochs": 1})
+    assert isinstance(events[-1], RunFinished)

@@ -1,0 +1,30 @@
+"""Losses and their weights equal kohya's numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_nb.config import LossConfig
+from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
+
+DATA = Path(__file__).parents[1] / "data"
+GOLDEN = json.loads((DATA / "loss_weights.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "golden"), [("min_snr", "min_snr_epsilon"), ("debiased", "debiased_epsilon")])
+def test_weights_equal_kohyas(name, golden):
+    weights = LOSS_WEIGHTS[name](torch.tensor(GOLDEN["snr"]), LossConfig(min_snr_gamma=GOLDEN["gamma"]))
+    torch.testing.assert_close(weights, torch.tensor(GOLDEN[golden]), rtol=1e-5, atol=1e-7)
+
+
+def test_no_weighting_treats_all_alike():
+    assert LOSS_WEIGHTS["none"](torch.tensor([0.01, 1000.0]), LossConfig()).tolist() == [1, 1]
+
+
+def test_l2_equals_kohyas_and_is_one_number_an_example():
+    golden = json.loads((DATA / "elementwise_losses.json").read_text())
+    shape = (len(golden["prediction"]), 1, 1, 1)
+    loss = LOSSES["l2"](torch.tensor(golden["prediction"]).view(shape), torch.tensor(golden["target"]).view(shape))
+    torch.testing.assert_close(loss, torch.tensor(golden["l2"]))
