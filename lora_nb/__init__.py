@@ -5,6 +5,7 @@ They are loaded when they are first used, so that `import lora_nb` needs neither
 
 import importlib
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -47,7 +48,8 @@ _HOMES = {
 }
 __all__ = ["__version__", *_HOMES]
 
-# bitsandbytes tells every CPU user about an optional package that LoRA training does not use
+# Two libraries tell every user about optional packages that LoRA training does not use.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 

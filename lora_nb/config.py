@@ -97,7 +97,7 @@ class DataConfig(Section):
     resolution: int = setting(
         512,
         "Resolution",
-        "Side in pixels of the square whose area every bucket stays within: 512 for SD 1.x, 128 for the workshop "
+        "Side in pixels of the square whose area every bucket stays within: 512 for SD 1.x, 64 for the workshop "
         "model. More costs memory and time with its square.",
         kohya="max_resolution",
         ge=64,
@@ -112,7 +112,7 @@ class DataConfig(Section):
     bucket_step: int = setting(
         64,
         "Bucket step",
-        "Bucket sides are multiples of this many pixels: 64 for SD 1.x, 32 for the workshop model.",
+        "Bucket sides are multiples of this many pixels: 64 for SD 1.x, 16 for the workshop model.",
         kohya="bucket_reso_steps",
         advanced=True,
         ge=8,

@@ -35,13 +35,13 @@ def _advise_workshop(trigger_words: tuple[str, ...], prompt: str) -> TrainConfig
         data=DataConfig(
             trigger_words=trigger_words,
             keep_tokens=len(trigger_words),
-            resolution=128,
-            bucket_step=32,
-            min_bucket_size=64,
-            max_bucket_size=256,
+            resolution=64,
+            bucket_step=16,
+            min_bucket_size=32,
+            max_bucket_size=128,
         ),
         adapter=AdapterConfig(rank=8, alpha=4),
         optimizer=OptimizerConfig(learning_rate=1e-3, text_encoder_learning_rate=5e-4),
         run=RunConfig(batch_size=4, epochs=8),
-        samples=SampleConfig(prompts=(prompt,) if prompt else (), width=128, height=128, guidance_scale=4.0),
+        samples=SampleConfig(prompts=(prompt,) if prompt else (), width=64, height=64, guidance_scale=4.0),
     )

@@ -168,3 +168,10 @@ def test_files_and_functions_stay_small():
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 assert length <= 75, f"{path}: {node.name} has {length} lines"
+
+
+def test_the_readme_names_every_file():
+    tree = (PACKAGE.parent / "README.md").read_text().split("```")
+    named = {line.split()[0] for block in tree for line in block.splitlines() if line.startswith("  ") and line.split()}
+    missing = [path for path in PACKAGE.rglob("*.py") if path.name not in named and path.name != "__init__.py"]
+    assert missing == []

@@ -7,6 +7,7 @@ small matrices beside its layers, the LoRA, are moved.
 
 import math
 import time
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -22,6 +23,9 @@ from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
 from lora_nb.training.noise import draw_noise
 from lora_nb.training.optimizers import make_lr_scheduler, make_optimizer
 from lora_nb.training.output import RunOutput
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def training_loss(
@@ -57,10 +61,8 @@ def train(
     Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
     back as it was, without the LoRA.
     """
-    from accelerate import Accelerator
-
     run, samples = config.run, config.samples
-    accelerator = Accelerator(mixed_precision=run.precision.replace("fp32", "no"), cpu=model.device.type == "cpu")
+    accelerator = make_accelerator(run.precision, model.device.type)
     parameters = add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
     trained = [parameter for part in parameters.values() for parameter in part]
     optimizer = make_optimizer(parameters, config.optimizer)
@@ -105,6 +107,15 @@ def train(
     finally:
         model.set_gradient_checkpointing(False)
         remove_adapter(model)
+
+
+def make_accelerator(precision: str, device: str) -> "Accelerator":
+    """Take care of precision: autocast, and for fp16 the scaling that keeps small gradients from vanishing."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # it remembers the precision of an earlier training in this process
+    return Accelerator(mixed_precision=precision.replace("fp32", "no"), cpu=device == "cpu")
 
 
 def check_finite(loss: float, batch: Batch, step: int) -> None:

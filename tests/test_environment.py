@@ -1,0 +1,46 @@
+"""What this machine is, and what the doctor says of it."""
+
+from lora_nb import environment
+from lora_nb.environment import Machine, doctor, find_machine, find_place, installed_versions
+from lora_nb.presets import advise_config
+
+
+def machine(**changes):
+    facts = dict(place="local", python="3.11", cpu_cores=2, memory_gib=12.0, gpu=None, gpu_memory_gib=0.0)
+    return Machine(**(facts | {"has_bf16": False, "disk_free_gib": 50.0} | changes))
+
+
+def test_the_precision_fits_the_gpu():
+    assert machine().precision == "fp32"
+    assert machine(gpu="Tesla T4", gpu_memory_gib=14.6).precision == "fp16"
+    assert machine(gpu="A100", gpu_memory_gib=40.0, has_bf16=True).precision == "bf16"
+
+
+def test_advised_settings_follow_the_machine_and_the_model():
+    t4 = advise_config(machine(gpu="Tesla T4", gpu_memory_gib=14.6), "owner/model", ("mochi", "hat"))
+    assert t4.run.precision == "fp16" and t4.data.resolution == 512 and t4.data.keep_tokens == 2
+    small = advise_config(machine(), trigger_words=("mochi",))
+    assert small.model.base == "workshop" and small.run.precision == "fp32" and small.samples.prompts == ("mochi",)
+
+
+def test_colab_is_known_by_its_environment(monkeypatch):
+    monkeypatch.delenv("COLAB_GPU", raising=False)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-20260819")
+    assert find_place() == "colab"
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
+    assert find_place() == "local"
+
+
+def test_this_machine_is_found(tmp_path):
+    found = find_machine(tmp_path)
+    assert found.cpu_cores >= 1 and found.memory_gib > 0.5 and found.disk_free_gib > 0
+
+
+def test_the_doctor_names_a_missing_package_and_an_old_torchao(monkeypatch, tmp_path):
+    versions = installed_versions() | {"bitsandbytes": "missing", "torchao": "0.10.0"}
+    monkeypatch.setattr(environment, "_version", lambda name: versions.get(name, "1.0"))
+    found = {problem.where: problem for problem in doctor(tmp_path)}
+    assert "pip install bitsandbytes" in found["package bitsandbytes"].fix
+    assert "pip uninstall -y torchao" in found["package torchao"].fix
+    versions["torchao"] = "0.17.1"
+    assert "package torchao" not in {problem.where for problem in doctor(tmp_path)}
