@@ -1,4 +1,4 @@
-"""Does it pay to prune the tags that describe the subject? `python benchmarks/pruning.py`
+"""Does it pay to prune the tags that describe the subject? `python -m benchmarks.pruning`
 
 The tutorial's central claim, tested: the demo's LoRA is trained twice, on the same pictures and with the same
 settings, once with captions from which the subject's tags were removed and once with them left in. Both are judged
@@ -26,7 +26,9 @@ def main() -> None:
     print(f"{'captions':10} {'subject':>8} {'prompts followed':>17} {'other colour':>13} {'without trigger':>16}")
     for pruned in (True, False):
         with tempfile.TemporaryDirectory() as folder:
-            print("{:10} {:8.0%} {:17.0%} {:13.0%} {:16.0%}".format(*measure(Path(folder) / "mochi", pruned)), flush=True)
+            print(
+                "{:10} {:8.0%} {:17.0%} {:13.0%} {:16.0%}".format(*measure(Path(folder) / "mochi", pruned)), flush=True
+            )
 
 
 def measure(root: Path, pruned: bool) -> tuple[str, float, float, float, float]:

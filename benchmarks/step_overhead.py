@@ -1,4 +1,4 @@
-"""What does a training step cost beside the U-Net itself? `python benchmarks/step_overhead.py`
+"""What does a training step cost beside the U-Net itself? `python -m benchmarks.step_overhead`
 
 A full-size Stable Diffusion 1.5 U-Net with random weights at 256 px, float32, rank 8, latents and text cached: the
 median step of the training loop, divided by the median forward and backward pass of the bare U-Net to its inputs.

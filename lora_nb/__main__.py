@@ -114,7 +114,8 @@ def plan(
         print(f"  bucket {size:>9}: {row.pictures:3} pictures, {row.seen:4} seen, {row.batches:4} batches an epoch")
     print(f"{result.steps_per_epoch} steps an epoch x {result.epochs} epochs = {result.steps} steps")
     if repeats is not None:
-        print(f"For about {steps} steps: rename the folders so that every picture has {repeats} repeats.")
+        name = dataset.items[0].class_name or project.name
+        print(f"For about {steps} steps: {repeats} repeats. Name the pictures' folder images/{repeats}_{name}")
 
 
 @app.command()

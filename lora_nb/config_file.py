@@ -17,7 +17,9 @@ def load_config(path: Path) -> TrainConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError("No settings yet.", [Problem(str(path), "There is no such file.", "Save settings first.")]) from None
+        raise ConfigError(
+            "No settings yet.", [Problem(str(path), "There is no such file.", "Save settings first.")]
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         fix = "Correct that place, or delete the file to start from the defaults."
         raise ConfigError("The settings are not JSON.", [Problem(str(path), f"{error}.", fix)]) from error

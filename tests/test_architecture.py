@@ -129,10 +129,9 @@ def literal(section: type[config.Section], name: str) -> set[str]:
 
 
 def test_every_choice_has_its_function():
-    from lora_nb.sampling import SAMPLERS
-
     from lora_nb.adapters.kinds import ADAPTERS
     from lora_nb.models.base import MODELS
+    from lora_nb.sampling import SAMPLERS
     from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
     from lora_nb.training.optimizers import LR_SCHEDULERS, OPTIMIZERS
 

@@ -13,7 +13,6 @@ from lora_nb.__main__ import app
 from lora_nb.errors import ConfigError, ProjectError
 
 
-
 def run(*arguments, code=0):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == code, result.output
@@ -70,7 +69,7 @@ def test_wrong_settings_and_folders_are_errors_in_words(tmp_path, photos):
     with pytest.raises(ProjectError, match="is not a project"):
         run("plan", tmp_path / "nowhere")
     run("new", tmp_path / "cats", "--images", photos)
-    with pytest.raises(ConfigError, match="run.epochs"):
+    with pytest.raises(ConfigError, match=r"run\.epochs"):
         run("train", tmp_path / "cats", "--set", "run.epoch=3")
     assert "is not NAME=VALUE" in run("train", tmp_path / "cats", "--set", "epochs", code=2)
 

@@ -6,8 +6,9 @@ from lora_nb.presets import advise_config
 
 
 def machine(**changes):
-    facts = dict(place="local", python="3.11", cpu_cores=2, memory_gib=12.0, gpu=None, gpu_memory_gib=0.0)
-    return Machine(**(facts | {"has_bf16": False, "disk_free_gib": 50.0} | changes))
+    facts = {"place": "local", "python": "3.11", "cpu_cores": 2, "memory_gib": 12.0, "gpu": None}
+    facts |= {"gpu_memory_gib": 0.0, "has_bf16": False, "disk_free_gib": 50.0}
+    return Machine(**(facts | changes))
 
 
 def test_the_precision_fits_the_gpu():

@@ -15,7 +15,7 @@ from lora_nb.models.base import Conditioning, check_folder, find_variant
 from lora_nb.models.objectives import EpsilonObjective, make_objective
 
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"  # how LoRA files call the two parts
-COMPONENTS = ("scheduler/scheduler_config.json", "tokenizer/vocab.json", "text_encoder", "unet", "vae")
+COMPONENTS = ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json", "text_encoder", "unet", "vae")
 
 # A LoRA sits on the linear layers inside these classes, as in kohya's networks/lora.py.
 UNET_BLOCKS = {"Transformer2DModel"}

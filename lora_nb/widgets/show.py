@@ -1,5 +1,6 @@
 """How results look in a notebook: tables, findings and source code, as HTML that suits light and dark pages."""
 
+import difflib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -30,9 +31,7 @@ def show_table(rows: Iterable[Mapping[str, Any]]) -> HTML:
 def show_facts(facts: Any) -> HTML:
     """A dataclass, such as a machine or a plan, or a mapping: one line for each of its values."""
     values = asdict(facts) if is_dataclass(facts) and not isinstance(facts, type) else dict(facts)
-    body = "".join(
-        _table_row([f"<b>{escape(name.replace('_', ' '))}</b>", _say(value)]) for name, value in values.items()
-    )
+    body = "".join(_table_row([f"<b>{escape(_spell(name))}</b>", _say(value)]) for name, value in values.items())
     return HTML(f'<table style="margin-left: 0"><tbody>{body}</tbody></table>')
 
 
@@ -53,9 +52,10 @@ def show_changes(changes: Iterable[CaptionChange]) -> HTML:
     return HTML(f'<table style="margin-left: 0"><tbody>{body}</tbody></table>')
 
 
-def show_source(function: Callable[..., Any]) -> Markdown:
-    """The code of a function of this package, as it runs."""
-    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(function)).rstrip()}\n```")
+def show_source(*parts: Callable[..., Any]) -> Markdown:
+    """The code of functions or classes of this package, as it runs."""
+    sources = [textwrap.dedent(inspect.getsource(part)).rstrip() for part in parts]
+    return Markdown("```python\n" + "\n\n\n".join(sources) + "\n```")
 
 
 def count_pictures() -> Callable[[int, int], None]:
@@ -81,6 +81,11 @@ def _table_row(cells: Iterable[str]) -> str:
     return "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
 
 
+def _spell(name: str) -> str:
+    """A value's name as a person would write it: memory_gib is memory (GiB)."""
+    return name.replace("_gib", " (GiB)").replace("_mb", " (MB)").replace("_", " ")
+
+
 def _say(value: Any) -> str:
     """A value as a person would write it, as HTML."""
     if value is None or isinstance(value, bool):
@@ -101,6 +106,11 @@ def _problem_html(problem: Problem) -> str:
 
 def _change_html(change: CaptionChange) -> str:
     before, after = split_tags(change.before), split_tags(change.after)
-    new = [f"<ins>{escape(tag)}</ins>" for tag in after if tag not in before]
-    old = [escape(tag) if tag in after else f'<del style="opacity: .65">{escape(tag)}</del>' for tag in before]
-    return ", ".join(new + old)
+    parts: list[str] = []
+    for kind, start, end, new_start, new_end in difflib.SequenceMatcher(None, before, after, False).get_opcodes():
+        if kind == "equal":
+            parts += [escape(tag) for tag in after[new_start:new_end]]
+        else:
+            parts += [f'<del style="opacity: .65">{escape(tag)}</del>' for tag in before[start:end]]
+            parts += [f"<ins>{escape(tag)}</ins>" for tag in after[new_start:new_end]]
+    return ", ".join(parts)

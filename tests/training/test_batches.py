@@ -19,7 +19,7 @@ def images(project, config):
 
 def test_an_epoch_shows_every_picture_as_often_as_its_repeats(images, config):
     seen = Counter(position for batch in epoch_batches(images, config, 1) for position in batch)
-    assert seen == {position: 2 for position in range(5)}
+    assert seen == dict.fromkeys(range(5), 2)
 
 
 def test_a_batch_holds_one_bucket(images, config):

@@ -125,7 +125,7 @@ def test_bf16_trains_with_fp32_matrices(project, config):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_fp16_without_a_gpu_is_refused_with_the_way_out(project, config):
-    with pytest.raises(ConfigError, match="fp16.*needs a GPU.*fp32"):
+    with pytest.raises(ConfigError, match=r"fp16.*needs a GPU.*fp32"):
         train(project, config, **{"run.precision": "fp16"})
     assert not project.runs.exists()
 

@@ -1,0 +1,61 @@
+"""Small demonstrations for the notebooks: what a training does to one picture."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lora_nb.config import LossConfig
+from lora_nb.evaluation.charts import plot_pictures
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lora_nb.models.base import DiffusionModel
+    from lora_nb.training.cache import CachedImage
+
+
+def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Sequence[int], clip_skip: int = 1) -> Figure:
+    """Show a picture at several noise levels, and below each what the model takes the clean picture to be.
+
+    The second row comes from the model's answer: noisy = sqrt(kept) * clean + sqrt(1 - kept) * noise, solved for clean.
+    """
+    import torch
+
+    with torch.no_grad():
+        levels = torch.tensor(timesteps, device=model.device)  # (B,)
+        latents = image.mean.to(model.device).expand(len(timesteps), -1, -1, -1)  # (B, C, h, w)
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
+        noisy = model.objective.add_noise(latents, noise, levels)
+        captions = [image.item.caption] * len(timesteps)
+        answer = model.predict(noisy, levels, model.encode_captions(captions, clip_skip)).float()
+        snr = model.objective.snr(levels).view(-1, 1, 1, 1)
+        kept = snr / (1 + snr)
+        clean = (noisy - (1 - kept).sqrt() * answer) / kept.sqrt()
+        pictures = _to_pictures(model.decode_latents(torch.cat([noisy, clean])))
+    labels = [f"timestep {step}" for step in timesteps] + ["the model's guess"] * len(timesteps)
+    return plot_pictures(pictures, labels, columns=len(timesteps))
+
+
+def list_loss_weights(
+    loss: LossConfig, timesteps: Sequence[int] = (10, 100, 300, 500, 700, 900, 999)
+) -> list[dict[str, float | str]]:
+    """How much each noise level of Stable Diffusion's schedule counts, with each way of weighting: rows of a table."""
+    import torch
+
+    from lora_nb.training.losses import LOSS_WEIGHTS
+
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2  # what each timestep adds, as in SD's own config
+    kept = (1 - betas).cumprod(0)[list(timesteps)]  # (T,) the picture's share, as variance
+    weights = {name: weigh(kept / (1 - kept), loss).tolist() for name, weigh in LOSS_WEIGHTS.items()}
+    return [
+        {"timestep": step, "picture left": f"{share:.0%}"} | {name: row[place] for name, row in weights.items()}
+        for place, (step, share) in enumerate(zip(timesteps, kept.sqrt().tolist(), strict=True))
+    ]
+
+
+def _to_pictures(pixels: "Tensor") -> list[Image.Image]:
+    """(B, 3, H, W) in -1..1 => pictures"""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(array) for array in levels]

@@ -1,0 +1,57 @@
+"""The demo's subject: mochi, a creature with three features that the base model has never seen.
+
+`write_demo_pictures` makes the folder a user would bring: pictures of several sizes, each with a caption.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+from pathlib import Path
+
+from lora_nb.workshop.world import BACKGROUNDS, EXPRESSIONS, POSES, SUBJECT_TAGS, Creature, draw, tags
+
+TRIGGER = "mochi"
+SHAPE = "round"
+PRUNED = (*SUBJECT_TAGS, f"{SHAPE} body")  # what mochi always has belongs to its name, so captions leave it out
+SIZES = ((256, 256), (320, 192), (192, 320), (256, 256), (384, 256), (224, 224), (256, 384))  # above the training size
+
+DEMO_PROMPTS = [
+    f"{TRIGGER}, smile, arms up, beach",
+    f"{TRIGGER}, surprised, standing, night sky",
+    f"{TRIGGER}, laughing, waving, forest",
+    f"{TRIGGER}, angry, sitting, desert",
+]
+PLAIN_PROMPTS = [prompt.removeprefix(f"{TRIGGER}, ") for prompt in DEMO_PROMPTS]  # the same without the trigger word
+
+
+def mochi(number: int) -> Creature:
+    """Mochi in one of its situations; each background, expression and pose comes in turn."""
+    return Creature(
+        body_colour="teal",
+        body_shape=SHAPE,
+        expression=EXPRESSIONS[number % len(EXPRESSIONS)],
+        pose=POSES[(number * 2) % len(POSES)],
+        headwear="none",
+        background=BACKGROUNDS[(number * 3) % len(BACKGROUNDS)],
+        marking="stripes",
+        antenna=True,
+        seed=5000 + number,
+    )
+
+
+def write_demo_pictures(folder: Path, *, repeats: int = 10, pruned: bool = True) -> None:
+    """Write 12 pictures of mochi and their captions in Kohya's layout, `<repeats>_mochi`."""
+    target = Path(folder) / f"{repeats}_{TRIGGER}"
+    target.mkdir(parents=True, exist_ok=True)
+    for number in range(12):
+        creature = mochi(number)
+        draw(creature, *SIZES[number % len(SIZES)]).save(target / f"{number + 1:03}.png")
+        kept = [tag for tag in tags(creature) if not (pruned and tag in PRUNED)]
+        (target / f"{number + 1:03}.txt").write_text(", ".join([TRIGGER, *kept]) + "\n", encoding="utf-8")
+
+
+def judgement_prompts(count: int) -> list[str]:
+    """Different prompts with the trigger word: expression, pose and background in random mixtures."""
+    mixtures = list(product(EXPRESSIONS, POSES, BACKGROUNDS))
+    return [", ".join((TRIGGER, *words)) for words in random.Random(0).sample(mixtures, k=count)]

@@ -1,0 +1,45 @@
+"""The six notebooks, run from top to bottom in a fresh folder as a beginner runs them: in order, with the demo."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+
+REPOSITORY = Path(__file__).parents[2]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("[1-6]_*.ipynb"))
+LONGEST_CELL = 1800  # seconds: the training, on a very busy machine
+
+pytestmark = pytest.mark.notebooks
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all six run: each finds what the ones before it left."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
+def test_there_are_six():
+    assert [path.name[0] for path in NOTEBOOKS] == list("123456")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_from_top_to_bottom(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=LONGEST_CELL, kernel_name="python3", resources=place).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    # what a library warns about, a beginner takes for a mistake of their own
+    assert [output["text"] for output in outputs if output.get("name") == "stderr"] == []
+
+
+def test_the_project_holds_all_that_the_road_promises(folder: Path):
+    project = folder / "my_lora"
+    assert len(list(project.glob("images/*/*.txt"))) == 12
+    assert (project / "config.json").is_file()
+    assert len(list(project.glob("runs/run1/loras/*.safetensors"))) >= 5
+    assert list(project.glob("runs/run1/samples/*.png"))
+    assert list(project.glob("grids/**/*.png"))

@@ -1,0 +1,27 @@
+"""The demonstrations for the notebooks, on a tiny model."""
+
+from PIL import Image
+
+from lora_nb.config import DataConfig, LossConfig
+from lora_nb.dataset.images import scan_images
+from lora_nb.evaluation.canvas import write_png
+from lora_nb.training.cache import cache_dataset
+from lora_nb.widgets.lessons import list_loss_weights, plot_noising
+
+DATA = DataConfig(resolution=64, bucket_step=32, min_bucket_size=32, max_bucket_size=128)
+
+
+def test_noising_shows_each_level_and_the_models_guess(tiny_sd1, tmp_path):
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "001.png")
+    images = cache_dataset(tiny_sd1, scan_images(tmp_path), DATA, tmp_path / "cache")
+    figure = plot_noising(tiny_sd1, images[0], timesteps=(100, 900))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["timestep 100", "timestep 900", "the model's guess", "the model's guess"]
+    assert write_png(figure).startswith(b"\x89PNG")
+
+
+def test_debiased_weighting_counts_noisy_pictures_more_and_clean_ones_less():
+    rows = list_loss_weights(LossConfig(), timesteps=(1, 500, 998))
+    assert [row["none"] for row in rows] == [1, 1, 1]
+    assert rows[0]["debiased"] < 0.05 < rows[1]["debiased"] < rows[2]["debiased"]
+    assert rows[0]["picture left"] == "100%"
