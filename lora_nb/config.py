@@ -19,7 +19,7 @@ Sampler = Literal["euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "ddim"]
 
 def setting(default: Any, title: str, help: str, *, kohya: str = "", advanced: bool = False, **bounds: Any) -> Any:
     """Declare one setting: `help` says what it does, what it costs and what the tutorial advises."""
-    extra = {"kohya": kohya, "advanced": advanced}
+    extra: dict[str, Any] = {"kohya": kohya, "advanced": advanced}
     return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
 
 

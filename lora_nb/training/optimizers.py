@@ -21,7 +21,7 @@ def make_adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
 def make_adamw8bit(groups: Groups, config: OptimizerConfig) -> Optimizer:
     """AdamW that keeps its two running averages in 8 bits, a quarter of the memory (arXiv:2110.02861)."""
     try:
-        from bitsandbytes.optim import AdamW8bit
+        from bitsandbytes.optim.adamw import AdamW8bit
     except ImportError as error:
         raise MissingPackageError("Optimizer 'adamw8bit'", "bitsandbytes") from error
     return AdamW8bit(groups, weight_decay=config.weight_decay)

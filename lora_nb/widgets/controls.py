@@ -77,6 +77,7 @@ CONTROLS: dict[str, Callable[[FieldInfo], Control]] = {
 def make_help(field: FieldInfo) -> Any:
     """What a setting does, its bounds, and Kohya's name for it, to stand below its field."""
     kohya = cast(dict[str, str], field.json_schema_extra or {}).get("kohya", "")
+    kohya = kohya.strip("()") if kohya.startswith("(") else kohya
     lines = "one on each line" if _kind(field) == "tuple" else ""
     notes = [note for note in (lines, _describe_bounds(field), f"Kohya: {kohya}" if kohya else "") if note]
     text = escape(field.description or "")

@@ -40,7 +40,7 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
 
 def list_loss_weights(
     loss: LossConfig, timesteps: Sequence[int] = (10, 100, 300, 500, 700, 900, 999)
-) -> list[dict[str, float | str]]:
+) -> list[dict[str, object]]:
     """How much each noise level of Stable Diffusion's schedule counts, with each way of weighting: rows of a table."""
     import torch
 

@@ -12,6 +12,7 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Phase:
     kl: float = 0.0  # weight of the term that keeps latents near a unit Gaussian
 
 
-def new_autoencoder() -> AutoencoderKL:
+def new_autoencoder() -> Any:  # AutoencoderKL; diffusers' classes are hardly typed
     """Make an untrained autoencoder with Stable Diffusion's layout, narrower."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -49,7 +50,7 @@ def new_autoencoder() -> AutoencoderKL:
 
 
 def train_phase(
-    model: AutoencoderKL, ema: AutoencoderKL, phase: Phase, learning_rates: tuple[float, float], pools: list[np.ndarray]
+    model: Any, ema: Any, phase: Phase, learning_rates: tuple[float, float], pools: list[np.ndarray]
 ) -> None:
     """Train on random crops; the learning rate goes along a cosine from the first rate to the second.
 
@@ -114,18 +115,18 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, r
 
 
 @torch.no_grad()
-def update_ema(ema: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+def update_ema(ema: Any, model: Any, decay: float) -> None:
     """Move the averaged weights a little towards the trained ones: the average draws cleaner pictures."""
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def copy_for_ema(model: torch.nn.Module) -> torch.nn.Module:
+def copy_for_ema(model: Any) -> Any:
     """Copy a model to hold the running average of its weights."""
     return copy.deepcopy(model).requires_grad_(False)
 
 
 @torch.no_grad()
-def encode_pictures(model: AutoencoderKL, pictures: np.ndarray, batch: int = 32) -> torch.Tensor:
+def encode_pictures(model: Any, pictures: np.ndarray, batch: int = 32) -> torch.Tensor:
     """(N, H, W, 3) uint8 => latents (N, 4, H/4, W/4), not yet scaled."""
     means = []
     for start in range(0, len(pictures), batch):
@@ -135,12 +136,12 @@ def encode_pictures(model: AutoencoderKL, pictures: np.ndarray, batch: int = 32)
 
 
 @torch.no_grad()
-def decode_latents(model: AutoencoderKL, latents: torch.Tensor) -> np.ndarray:
+def decode_latents(model: Any, latents: torch.Tensor) -> np.ndarray:
     """Latents (N, 4, h, w) => (N, 4h, 4w, 3) uint8."""
     pixels = model.decode(latents).sample.clamp(-1, 1)
     return pixels.add(1).mul(127.5).round().permute(0, 2, 3, 1).to(torch.uint8).numpy()
 
 
-def save_checkpoint(folder: Path, name: str, model: AutoencoderKL, ema: AutoencoderKL) -> None:
+def save_checkpoint(folder: Path, name: str, model: Any, ema: Any) -> None:
     """Keep a phase's result so that the build can be cut and continued."""
     torch.save({"model": model.state_dict(), "ema": ema.state_dict()}, folder / f"{name}.pt")

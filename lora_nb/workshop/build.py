@@ -13,10 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from lora_nb.workshop import MODEL_FOLDER, TAGGER_FOLDER
 from lora_nb.workshop.autoencoder import Phase, copy_for_ema, new_autoencoder, save_checkpoint, train_phase
@@ -32,6 +33,7 @@ AUTOENCODER_PHASES = {  # name: what to train on, and where the learning rate st
     "vae1": (Phase(700, 32, 24, 0.4), (3e-3, 2e-3)),
     "vae2": (Phase(1200, 64, 12, 0.6, kl=1e-6), (2e-3, 0.0)),
 }
+# The weights that ship were cut short: their first 1000 steps followed a decay planned for 1750, the rest this one.
 DENOISER_STEPS = 1500
 
 
@@ -63,7 +65,7 @@ def train_autoencoder(cache: Path) -> None:
         save_checkpoint(cache, name, model, ema)
 
 
-def load_autoencoder(cache: Path) -> AutoencoderKL:
+def load_autoencoder(cache: Path) -> Any:
     """Load the averaged weights of the last phase."""
     autoencoder = new_autoencoder()
     state = torch.load(cache / f"{list(AUTOENCODER_PHASES)[-1]}.pt", weights_only=True)
@@ -98,7 +100,7 @@ def save_model(cache: Path, folder: Path = MODEL_FOLDER) -> None:
     model.load_state_dict(state)
     autoencoder = load_autoencoder(cache)
     autoencoder.register_to_config(scaling_factor=torch.load(cache / "examples.pt", weights_only=True)["factor"])
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=model["text"],
         tokenizer=tokenizer,

@@ -17,10 +17,10 @@ EDGE = 0.055
 
 def paint_antenna(pen: Pen, top: float) -> None:
     """A feeler with a glowing ball: held out, the demo subject's own."""
-    pen.line([(0, top + 0.1), (0.05, top - 0.2), (0.16, top - 0.4)], 0.11, INK)
-    pen.ellipse(0.18, top - 0.46, 0.25, 0.25, (255, 238, 150))
-    pen.ellipse(0.18, top - 0.46, 0.17, 0.17, (255, 190, 30), 0.05)
-    pen.ellipse(0.14, top - 0.51, 0.05, 0.05, WHITE)
+    pen.line([(0, top + 0.1), (0.02, top - 0.1), (0.06, top - 0.25)], 0.14, INK)
+    pen.ellipse(0.07, top - 0.42, 0.34, 0.34, (255, 238, 150))
+    pen.ellipse(0.07, top - 0.42, 0.25, 0.25, (255, 190, 30), 0.06)
+    pen.ellipse(0.01, top - 0.5, 0.07, 0.07, WHITE)
 
 
 def paint_top_hat(pen: Pen, top: float) -> None:

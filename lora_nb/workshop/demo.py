@@ -9,7 +9,7 @@ import random
 from itertools import product
 from pathlib import Path
 
-from lora_nb.workshop.world import BACKGROUNDS, EXPRESSIONS, POSES, SUBJECT_TAGS, Creature, draw, tags
+from lora_nb.workshop.world import BACKGROUNDS, EXPRESSIONS, POSES, SUBJECT_TAGS, Creature, draw, random_creature, tags
 
 TRIGGER = "mochi"
 SHAPE = "round"
@@ -49,6 +49,20 @@ def write_demo_pictures(folder: Path, *, repeats: int = 10, pruned: bool = True)
         draw(creature, *SIZES[number % len(SIZES)]).save(target / f"{number + 1:03}.png")
         kept = [tag for tag in tags(creature) if not (pruned and tag in PRUNED)]
         (target / f"{number + 1:03}.txt").write_text(", ".join([TRIGGER, *kept]) + "\n", encoding="utf-8")
+
+
+def write_other_pictures(folder: Path, *, repeats: int = 10) -> None:
+    """Write 24 pictures of other creatures, captioned without the trigger word: regularisation pictures.
+
+    Trained beside the subject's, they remind the model that what is not called mochi does not look like mochi.
+    """
+    target = Path(folder) / f"{repeats}_others"
+    target.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(4000)
+    for number in range(24):
+        creature = random_creature(rng)
+        draw(creature, *SIZES[number % len(SIZES)]).save(target / f"{number + 1:03}.png")
+        (target / f"{number + 1:03}.txt").write_text(", ".join(tags(creature)) + "\n", encoding="utf-8")
 
 
 def judgement_prompts(count: int) -> list[str]:

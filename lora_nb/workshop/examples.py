@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 
 from lora_nb.workshop.autoencoder import encode_pictures
 from lora_nb.workshop.denoiser import Examples
@@ -24,7 +24,7 @@ def draw_examples(cache: Path) -> None:
         np.save(cache / f"base_{width}x{height}.npy", np.stack(pictures))
 
 
-def load_examples(cache: Path, autoencoder: AutoencoderKL) -> tuple[Examples, float]:
+def load_examples(cache: Path, autoencoder: Any) -> tuple[Examples, float]:
     """Encode the drawn pictures. Returns them with the factor that gives their latents unit variance."""
     latents, names = [], []
     for number, ((width, height), count) in enumerate(COUNTS.items()):

@@ -19,7 +19,8 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices, AdamW for all else (biases, norms, embeddings)."""
 
     def __init__(self, model: nn.Module, learning_rate: float) -> None:
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             is_matrix = parameter.ndim >= 2 and min(parameter.shape[:2]) >= 8 and "embedding" not in name
             (matrices if is_matrix else rest).append(parameter)
@@ -52,9 +53,9 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        assert parameter.grad is not None
-        state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
-        return parameter.grad.lerp(state["momentum"], MOMENTUM)  # Nesterov's look ahead
+        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        return gradient.lerp(state["momentum"], MOMENTUM)  # Nesterov's look ahead
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:

@@ -9,12 +9,11 @@ import csv
 import math
 import random
 import time
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -24,7 +23,7 @@ from lora_nb.workshop.world import all_tags, draw, random_creature, random_unusu
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 INPUT_SIDE, INNER_SIDE = 448, 64  # WD's input; the network itself looks at a small copy
-PICTURES, STEPS, BATCH = 9000, 1500, 48
+PICTURES, STEPS, BATCH = 9000, 1000, 48
 SHAPES = ((64, 64), (64, 64), (64, 64), (48, 80), (80, 48))
 
 
@@ -33,13 +32,12 @@ class Tagger(nn.Module):
 
     def __init__(self, tag_count: int) -> None:
         super().__init__()
-        widths = (3, 32, 64, 96, 128)
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
+        for before, after, pool in ((3, 24, True), (24, 48, True), (48, 96, False), (96, 96, True), (96, 128, True)):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-            layers += [nn.Conv2d(after, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.MaxPool2d(2)] if pool else []
         self.features = nn.Sequential(*layers)  # (B, 3, 64, 64) => (B, 128, 4, 4)
-        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(128 * 16, tag_count))
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(128 * 16, tag_count))
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Tag full-size pictures."""
@@ -55,7 +53,7 @@ class Tagger(nn.Module):
         return self.head(self.features(small / 127.5 - 1))
 
 
-def build_tagger(cache: Path, autoencoder: AutoencoderKL, folder: Path) -> None:
+def build_tagger(cache: Path, autoencoder: Any, folder: Path) -> None:
     """Draw, train, export."""
     drawn = cache / "tagger_pictures.pt"
     if not drawn.exists():
@@ -67,7 +65,7 @@ def build_tagger(cache: Path, autoencoder: AutoencoderKL, folder: Path) -> None:
     (cache / "tagger.done").touch()
 
 
-def labelled_pictures(autoencoder: AutoencoderKL, count: int, seed: int) -> tuple[np.ndarray, torch.Tensor]:
+def labelled_pictures(autoencoder: Any, count: int, seed: int) -> tuple[np.ndarray, torch.Tensor]:
     """Small square BGR pictures (N, 64, 64, 3) and which tags they have (N, ratings and tags)."""
     rng, known = random.Random(seed), all_tags()
     pictures = np.empty((count, INNER_SIDE, INNER_SIDE, 3), dtype=np.uint8)
@@ -88,7 +86,7 @@ def labelled_pictures(autoencoder: AutoencoderKL, count: int, seed: int) -> tupl
     return pictures, labels
 
 
-def through_autoencoder(autoencoder: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
+def through_autoencoder(autoencoder: Any, pictures: np.ndarray) -> np.ndarray:
     """Give drawings the small faults of generated pictures. (N, H, W, 3) uint8 => the same."""
     worn = []
     for start in range(0, len(pictures), 64):
@@ -121,7 +119,9 @@ def train(pictures: np.ndarray, labels: torch.Tensor) -> Tagger:
             batch = F.avg_pool2d(F.pad(batch, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         batch = torch.roll(batch, (rng.randint(-3, 3), rng.randint(-3, 3)), dims=(2, 3))
         batch = (batch * rng.uniform(0.9, 1.1) + rng.uniform(-10, 10) + 5 * torch.randn_like(batch)).clamp(0, 255)
-        loss = F.binary_cross_entropy_with_logits(model.logits(batch), labels[chosen])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model.logits(batch)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
