@@ -211,7 +211,7 @@ class OptimizerConfig(Section):
     learning_rate: float = setting(
         1e-4,
         "Learning rate",
-        "Size of one step for the U-Net. 1e-4 suits real models; the tiny workshop model likes 1e-3.",
+        "Size of one step for the U-Net. 1e-4 suits real models; the tiny workshop model likes 2e-3.",
         kohya="unet_lr",
         gt=0,
         le=1,

@@ -40,8 +40,8 @@ def _advise_workshop(trigger_words: tuple[str, ...], prompt: str) -> TrainConfig
             min_bucket_size=32,
             max_bucket_size=128,
         ),
-        adapter=AdapterConfig(rank=8, alpha=4),
-        optimizer=OptimizerConfig(learning_rate=1e-3, text_encoder_learning_rate=5e-4),
-        run=RunConfig(batch_size=4, epochs=8),
-        samples=SampleConfig(prompts=(prompt,) if prompt else (), width=64, height=64, guidance_scale=4.0),
+        adapter=AdapterConfig(rank=32, alpha=16),
+        optimizer=OptimizerConfig(learning_rate=2e-3, text_encoder_learning_rate=1e-3),
+        run=RunConfig(batch_size=4),
+        samples=SampleConfig(prompts=(prompt,) if prompt else (), width=64, height=64, guidance_scale=2.0),
     )

@@ -23,7 +23,8 @@ from lora_nb.workshop.world import all_tags, draw, random_creature, random_unusu
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 INPUT_SIDE, INNER_SIDE = 448, 64  # WD's input; the network itself looks at a small copy
-PICTURES, STEPS, BATCH = 9000, 1000, 48
+PICTURES, STEPS, BATCH = 7000, 1000, 48
+WEAR = 0.45  # most noise on latents, in their own spread, that a judged picture may have
 SHAPES = ((64, 64), (64, 64), (64, 64), (48, 80), (80, 48))
 
 
@@ -91,7 +92,8 @@ def through_autoencoder(autoencoder: Any, pictures: np.ndarray) -> np.ndarray:
     worn = []
     for start in range(0, len(pictures), 64):
         latents = encode_pictures(autoencoder, pictures[start : start + 64])
-        worn.append(decode_latents(autoencoder, latents + 0.15 * latents.std() * torch.randn_like(latents)))
+        strength = WEAR * latents.std() * torch.rand(len(latents), 1, 1, 1)
+        worn.append(decode_latents(autoencoder, latents + strength * torch.randn_like(latents)))
     return np.concatenate(worn)
 
 

@@ -21,6 +21,11 @@ REPOSITORY = Path(__file__).parents[2]
 BROWSERS = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 PATIENCE = 120  # seconds for any one thing: a busy machine must not fail this
+ALL_CELLS_HAVE_RUN = """() => {
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map(each => each.textContent);
+    const failed = document.querySelector("[data-mime-type='application/vnd.jupyter.error']");
+    return failed || (prompts.length > 3 && prompts.every(text => /[0-9]/.test(text)));
+}"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -71,8 +76,7 @@ def page(lab: tuple[str, Path]) -> Iterator[Any]:
         page.locator(".jp-Notebook .jp-Cell").first.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-RenderedMarkdown")
-        last.get_by_text("class").first.wait_for(state="attached")
+        page.wait_for_function(ALL_CELLS_HAVE_RUN, timeout=3 * PATIENCE * 1000)
         yield page
         browser.close()
 
