@@ -3,11 +3,12 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
-from lora_nb.config import TrainConfig, list_settings
+from lora_nb.config import TrainConfig, facts_of, list_settings
+from lora_nb.config.applicability import check_applicability, find_inapplicable, off_values, switch_off
 from lora_nb.errors import ConfigError, Problem
 from lora_nb.files import write_whole
 
@@ -34,15 +35,23 @@ def save_config(config: TrainConfig, path: Path) -> None:
 def make_config(values: Any, where: str = "settings") -> TrainConfig:
     """Turn nested values into checked settings. Raises ConfigError with every problem found."""
     try:
-        return TrainConfig.model_validate(values)
+        config = TrainConfig.model_validate(switch_off(values))
     except ValidationError as error:
         problems = [_explain(mistake, where) for mistake in error.errors()]
         raise ConfigError(f"{len(problems)} of the settings cannot be used.", problems) from None
+    if problems := check_applicability(config, where):
+        raise ConfigError(f"{len(problems)} of the settings cannot act on this model and adapter.", problems)
+    return config
 
 
 def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
-    """Return settings with some of them changed, named by their path: {"run.epochs": 5}."""
+    """Return settings with some of them changed, named by their path: {"run.epochs": 5}.
+
+    When the family or the adapter changes, defaults that cannot act any more are switched off; what was set on purpose
+    is refused, with the reason.
+    """
     values = config.model_dump()
+    _forget_defaults(values, changes)
     for name, value in changes.items():
         *sections, field = name.split(".")
         place = values
@@ -50,6 +59,20 @@ def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig
             place = place.setdefault(section, {}) if isinstance(place, dict) else {}
         place[field] = value
     return make_config(values)
+
+
+def _forget_defaults(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Take the untouched settings that the changed family or adapter rules in or out from the values, in place."""
+    if not changes.keys() & {"model.family", "adapter.kind"}:
+        return
+    kinds = [(values["model"]["family"], values["adapter"]["kind"])]
+    kinds.append((str(changes.get("model.family", kinds[0][0])), str(changes.get("adapter.kind", kinds[0][1]))))
+    off = off_values()
+    for name in {name for family, adapter in kinds for name in find_inapplicable(family, adapter)}:
+        section, _, field = name.partition(".")
+        default = TrainConfig.model_fields[section].default
+        if values[section][field] in (getattr(default, field), off[name]):
+            del values[section][field]
 
 
 def _explain(mistake: Any, where: str) -> Problem:
@@ -70,8 +93,7 @@ def _nearest_setting(name: str) -> str:
     known = {path: path for path, _ in list_settings()}
     known |= {section: section for section in TrainConfig.model_fields}
     for path, field in list_settings():
-        extra = cast(dict[str, str], field.json_schema_extra)
-        known |= {word: path for word in extra["kohya"].replace(",", " ").split() if "_" in word}
+        known |= {word: path for word in facts_of(field)["kohya"].replace(",", " ").split() if "_" in word}
         known.setdefault(path.split(".")[1], path)
     leaf = name.split(".")[-1]
     close = difflib.get_close_matches(name, known, 1, 0.75) or difflib.get_close_matches(leaf, known, 1, 0.6)

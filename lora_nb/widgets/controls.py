@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import Any, cast
+from typing import Any
 
 import ipywidgets
 from pydantic.fields import FieldInfo
 
-from lora_nb.config import choices_of
+from lora_nb.config import choices_of, facts_of
 from lora_nb.widgets.messages import LABEL_WIDTH, UNDER_FIELD
 
 NARROW, WIDE = "330px", "640px"  # of a field with its label
@@ -76,7 +76,7 @@ CONTROLS: dict[str, Callable[[FieldInfo], Control]] = {
 
 def make_help(field: FieldInfo) -> Any:
     """What a setting does, its bounds, and Kohya's name for it, to stand below its field."""
-    kohya = cast(dict[str, str], field.json_schema_extra or {}).get("kohya", "")
+    kohya: str = facts_of(field)["kohya"]
     kohya = kohya.strip("()") if kohya.startswith("(") else kohya
     lines = "one on each line" if _kind(field) == "tuple" else ""
     notes = [note for note in (lines, _describe_bounds(field), f"Kohya: {kohya}" if kohya else "") if note]

@@ -1,15 +1,14 @@
-"""A form over the settings, made from their declarations in config.py and checked by what also checks the JSON file."""
+"""A form over the settings, made from their declarations in config/ and checked by what also checks the JSON file."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import reduce
 from html import escape
 from typing import Any
 
 import ipywidgets
 from pydantic.fields import FieldInfo
 
-from lora_nb.config import TrainConfig, list_settings
+from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config_file import change_settings
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
@@ -32,8 +31,7 @@ class Row:
 
     @property
     def is_advanced(self) -> bool:
-        extra = self.field.json_schema_extra
-        return isinstance(extra, dict) and bool(extra.get("advanced"))
+        return bool(facts_of(self.field)["advanced"])
 
 
 class SettingsForm:
@@ -131,11 +129,6 @@ def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> Se
         return f"Saved in {project.config_file.name}. {_describe_plan(project)}"
 
     return SettingsForm(known, names=names, on_change=save)
-
-
-def read_setting(config: TrainConfig, name: str) -> Any:
-    """A setting's value by its name, such as "run.epochs"."""
-    return reduce(getattr, name.split("."), config)
 
 
 def _describe_plan(project: Project) -> str:

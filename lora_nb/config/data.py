@@ -1,0 +1,112 @@
+"""Settings of pictures and captions."""
+
+from typing import Self
+
+from pydantic import field_validator, model_validator
+
+from lora_nb.config.base import Section, setting
+
+
+class DataConfig(Section):
+    """How pictures and captions become training examples."""
+
+    trigger_words: tuple[str, ...] = setting(
+        (),
+        "Trigger words",
+        "The words that call the subject. They come first in every caption, the same number everywhere, and should "
+        "mean nothing to the base model.",
+        kohya="(in the captions)",
+    )
+    keep_tokens: int = setting(
+        1,
+        "Tags kept in front",
+        "How many tags at the start of a caption are never shuffled. Use the number of trigger words.",
+        kohya="keep_tokens",
+        ge=0,
+        le=32,
+    )
+    shuffle_tags: bool = setting(
+        True,
+        "Shuffle tags",
+        "Reorder the other tags each time a picture is seen, so that no tag matters more for standing first. On for "
+        "tags, off for sentences.",
+        kohya="shuffle_caption",
+    )
+    caption_dropout: float = setting(
+        0.0,
+        "Caption dropout",
+        "Share of times that a picture is shown without its caption. A little (0.05) helps a style; a subject needs "
+        "none.",
+        kohya="caption_dropout_rate",
+        advanced=True,
+        ge=0,
+        le=1,
+    )
+    resolution: int = setting(
+        512,
+        "Resolution",
+        "Side in pixels of the square whose area every bucket stays within: 512 for SD 1.x, 64 for the workshop "
+        "model. More costs memory and time with its square.",
+        kohya="max_resolution",
+        ge=64,
+        le=2048,
+    )
+    enable_buckets: bool = setting(
+        True,
+        "Aspect-ratio buckets",
+        "Group pictures by shape so that little is cropped away. Off: every picture is cropped to a square.",
+        kohya="enable_bucket",
+    )
+    bucket_step: int = setting(
+        64,
+        "Bucket step",
+        "Bucket sides are multiples of this many pixels: 64 for SD 1.x, 16 for the workshop model.",
+        kohya="bucket_reso_steps",
+        advanced=True,
+        ge=8,
+        le=256,
+        multiple_of=8,
+    )
+    min_bucket_size: int = setting(
+        256,
+        "Smallest bucket side",
+        "No bucket is narrower than this. Only used when small pictures may be enlarged.",
+        kohya="min_bucket_reso",
+        advanced=True,
+        ge=8,
+        le=2048,
+    )
+    max_bucket_size: int = setting(
+        1024,
+        "Largest bucket side",
+        "No bucket is longer than this. Only used when small pictures may be enlarged.",
+        kohya="max_bucket_reso",
+        advanced=True,
+        ge=8,
+        le=4096,
+    )
+    enlarge_pictures: bool = setting(
+        True,
+        "Enlarge small pictures",
+        "Let a picture smaller than its bucket be enlarged to it. Off: it keeps its size, in a bucket of its own.",
+        kohya="bucket_no_upscale (the opposite)",
+        advanced=True,
+    )
+
+    @field_validator("trigger_words")
+    @classmethod
+    def trigger_words_are_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if not word.strip() or "," in word:
+                raise ValueError("each trigger word is one tag: not empty and without a comma")
+        return tuple(word.strip() for word in words)
+
+    @model_validator(mode="after")
+    def bucket_sizes_fit(self) -> Self:
+        if self.min_bucket_size > self.max_bucket_size:
+            raise ValueError(
+                f"min_bucket_size {self.min_bucket_size} is larger than max_bucket_size {self.max_bucket_size}"
+            )
+        if self.resolution < self.bucket_step:
+            raise ValueError(f"resolution {self.resolution} is smaller than bucket_step {self.bucket_step}")
+        return self

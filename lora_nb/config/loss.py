@@ -1,0 +1,28 @@
+"""Settings of the loss."""
+
+from typing import Literal
+
+from lora_nb.config.base import Section, setting
+
+
+class LossConfig(Section):
+    """How an error is measured, and how much each noise level counts."""
+
+    kind: Literal["l2"] = setting("l2", "Loss", "l2 is the mean squared error.", kohya="loss_type", advanced=True)
+    weighting: Literal["none", "min_snr", "debiased"] = setting(
+        "debiased",
+        "Loss weighting",
+        "How much each noise level counts. debiased is the tutorial's choice (good colours), min_snr holds back the "
+        "nearly clean ones, none treats all alike.",
+        kohya="debiased_estimation_loss, min_snr_gamma",
+    )
+    min_snr_gamma: float = setting(
+        5.0,
+        "Min-SNR gamma",
+        "Where min_snr starts to hold back. Smaller holds back more; 5 is usual.",
+        kohya="min_snr_gamma",
+        only_with="loss.weighting=min_snr",
+        advanced=True,
+        gt=0,
+        le=100,
+    )

@@ -1,0 +1,58 @@
+"""Settings of the run: length, memory, what to keep."""
+
+from typing import Literal
+
+from lora_nb.config.base import Section, setting
+
+
+class RunConfig(Section):
+    """How long to train, with how much memory, and what to keep."""
+
+    epochs: int = setting(
+        10,
+        "Epochs",
+        "How often the whole dataset is gone through. A LoRA is saved after each, so that the best can be chosen.",
+        kohya="epoch",
+        ge=1,
+        le=1000,
+    )
+    batch_size: int = setting(
+        2, "Batch size", "Pictures per step. More needs more memory.", kohya="train_batch_size", ge=1, le=256
+    )
+    gradient_accumulation_steps: int = setting(
+        1,
+        "Gradient accumulation",
+        "Batches added up before one step is taken: a larger batch without more memory, but slower.",
+        kohya="gradient_accumulation_steps",
+        advanced=True,
+        ge=1,
+        le=256,
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = setting(
+        "fp32",
+        "Precision",
+        "fp16 on a T4, bf16 on an A100 or newer, fp32 on a machine without GPU.",
+        kohya="mixed_precision",
+    )
+    save_precision: Literal["fp32", "fp16", "bf16"] = setting(
+        "fp16",
+        "Precision of the file",
+        "fp16 is half the size and every program reads it.",
+        kohya="save_precision",
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "Gradient checkpointing",
+        "Forgets what it has computed and computes it again: less memory, about a quarter slower. Turn it on when "
+        "memory is short.",
+        kohya="gradient_checkpointing",
+    )
+    seed: int = setting(42, "Seed", "The same seed gives the same LoRA.", kohya="seed", ge=0, le=2**32 - 1)
+    save_every_n_epochs: int = setting(
+        1,
+        "Save every n epochs",
+        "How often a LoRA file is written.",
+        kohya="save_every_n_epochs",
+        ge=1,
+        le=1000,
+    )
