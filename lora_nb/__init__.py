@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lora_nb.config_file import load_config as load_config
     from lora_nb.config_file import save_config as save_config
     from lora_nb.dataset.checks import check_dataset as check_dataset
+    from lora_nb.dataset.final_captions import final_caption as final_caption
     from lora_nb.dataset.images import scan_images as scan_images
     from lora_nb.dataset.steps import plan_steps as plan_steps
     from lora_nb.dataset.steps import solve_repeats as solve_repeats
@@ -34,6 +35,7 @@ _HOMES = {
     "load_config": "config_file",
     "save_config": "config_file",
     "check_dataset": "dataset.checks",
+    "final_caption": "dataset.final_captions",
     "scan_images": "dataset.images",
     "plan_steps": "dataset.steps",
     "solve_repeats": "dataset.steps",

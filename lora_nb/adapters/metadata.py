@@ -18,8 +18,6 @@ from lora_nb.dataset.steps import StepPlan
 from lora_nb.dataset.tags import split_tags
 
 OFF = {  # what kohya has and this package does not
-    "ss_caption_dropout_every_n_epochs": "0",
-    "ss_caption_tag_dropout_rate": "0.0",
     "ss_color_aug": "False",
     "ss_face_crop_aug_range": "None",
     "ss_flip_aug": "False",
@@ -161,6 +159,8 @@ def _of_data(data: DataConfig) -> dict[str, Any]:
         "ss_shuffle_caption": data.shuffle_tags,
         "ss_keep_tokens": data.keep_tokens,
         "ss_caption_dropout_rate": data.caption_dropout,
+        "ss_caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": data.tag_dropout,
     }
 
 

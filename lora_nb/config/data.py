@@ -20,10 +20,20 @@ class DataConfig(Section):
     keep_tokens: int = setting(
         1,
         "Tags kept in front",
-        "How many tags at the start of a caption are never shuffled. Use the number of trigger words.",
+        "How many tags at the start of a caption are never shuffled or dropped. Use the number of trigger words.",
         kohya="keep_tokens",
         ge=0,
         le=32,
+    )
+    keep_tokens_separator: str = setting(
+        "|||",
+        "Keep separator",
+        "A mark in a caption that ends the tags kept in front, instead of counting them: 'mochi ||| smile, forest'. "
+        "What stands behind a second one is kept at the end. The mark itself is never trained. Empty: no mark.",
+        kohya="keep_tokens_separator",
+        advanced=True,
+        off="",
+        max_length=16,
     )
     shuffle_tags: bool = setting(
         True,
@@ -31,6 +41,41 @@ class DataConfig(Section):
         "Reorder the other tags each time a picture is seen, so that no tag matters more for standing first. On for "
         "tags, off for sentences.",
         kohya="shuffle_caption",
+    )
+    caption_prefix: str = setting(
+        "",
+        "Caption prefix",
+        "Put in front of every caption and kept there: a trigger word, 'a photo of mochi'. Its tags count among the "
+        "kept ones. A comma is put behind it if it ends without punctuation. Not for regularisation pictures.",
+        kohya="caption_prefix",
+        advanced=True,
+        max_length=1000,
+    )
+    caption_suffix: str = setting(
+        "",
+        "Caption suffix",
+        "Put behind every caption and kept there. Not for regularisation pictures.",
+        kohya="caption_suffix",
+        advanced=True,
+        max_length=1000,
+    )
+    tag_dropout: float = setting(
+        0.0,
+        "Tag dropout",
+        "Share of the other tags that is left out each time a picture is seen, each by its own chance, so that the "
+        "LoRA does not depend on any of them. Kept tags always stay. 0.1 is much.",
+        kohya="caption_tag_dropout_rate",
+        advanced=True,
+        ge=0,
+        le=1,
+    )
+    wildcards: bool = setting(
+        False,
+        "Wildcards",
+        "Choose anew each time a picture is seen: {red|blue|dark {green|brown}} becomes one of the choices, and of a "
+        "caption file with several lines one line is taken (else they are joined). Write \\{ for a real brace.",
+        kohya="enable_wildcard",
+        advanced=True,
     )
     caption_dropout: float = setting(
         0.0,
@@ -41,6 +86,15 @@ class DataConfig(Section):
         advanced=True,
         ge=0,
         le=1,
+    )
+    caption_dropout_every_n_epochs: int = setting(
+        0,
+        "Epochs without captions",
+        "In every n-th epoch all pictures are shown without their captions: 5 means epochs 5, 10, 15. 0: in none.",
+        kohya="caption_dropout_every_n_epochs",
+        advanced=True,
+        ge=0,
+        le=1000,
     )
     resolution: int = setting(
         512,

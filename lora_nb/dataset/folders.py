@@ -11,6 +11,9 @@ from lora_nb.errors import Problem
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 
+MASK_FOLDER = "masks"  # inside a folder of pictures: what of each counts; see masks.py
+MASK_ENDING = ".mask.png"  # or so, beside the picture
+
 # files that people mean as pictures, but that are not trained on: (what it is, the way out)
 _REFUSED = {
     ".gif": ("moving pictures, of which only the first frame could be used", "Save the frame that you want as .png."),
@@ -111,7 +114,7 @@ def _list_folder(folder: Path, root: Path, problems: list[Problem]) -> tuple[lis
         if path.name.startswith((".", "__MACOSX")):
             continue
         if path.is_dir():
-            folders.append(path)
+            folders += [path] if path.name != MASK_FOLDER else []
         elif path.is_file():
             files.append(path)
         elif path.suffix.lower() in EXTENSIONS:
@@ -128,7 +131,9 @@ def _sort_files(
     refused: defaultdict[str, list[Path]] = defaultdict(list)
     for path in files:
         extension = path.suffix.lower()
-        if extension in EXTENSIONS and _is_utf8(path):
+        if path.name.endswith(MASK_ENDING):
+            others.append(path)
+        elif extension in EXTENSIONS and _is_utf8(path):
             pictures.append(path)
         elif extension in EXTENSIONS:
             message = "The file's name is not valid text (UTF-8)."

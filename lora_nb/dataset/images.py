@@ -4,16 +4,18 @@ import os
 import warnings
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from lora_nb.dataset.decoding import measure_picture, open_picture
 from lora_nb.dataset.folders import EXTENSIONS, PictureFolder, find_pictures, name_some
-from lora_nb.dataset.tags import caption_path, count_caption_lines, read_caption
+from lora_nb.dataset.tags import caption_path, read_caption_lines
 from lora_nb.errors import DatasetError, Problem
 
 __all__ = ["EXTENSIONS", "Dataset", "ImageItem", "open_picture", "scan_images"]
+
+REGULARISATION_FOLDER = "regularisation"  # beside the folder of pictures
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class ImageItem:
     repeats: int  # how often it is seen in an epoch
     class_name: str  # from the folder's name `<repeats>_<class>`; "" in a flat folder
     root: Path | None = None  # the dataset's folder
+    lines: tuple[str, ...] = ()  # the caption file's lines
+    is_regularisation: bool = False  # shows the class in general, so that the LoRA does not forget it
 
     @property
     def name(self) -> str:
@@ -47,23 +51,33 @@ class Dataset:
 def scan_images(folder: Path) -> Dataset:
     """Find, decode and measure every picture of a folder: Kohya's `<repeats>_<class>` folders, or a flat folder.
 
-    What cannot be used is left out and reported in `problems`. Raises DatasetError if there is no such folder.
+    A folder `regularisation` beside it, in the same layout, holds pictures of the class in general. What cannot be
+    used is left out and reported in `problems`. Raises DatasetError if there is no such folder.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         what = "This is a file, not a folder." if root.exists() else "There is no such folder."
         raise DatasetError("There are no pictures.", [Problem(str(root), what, "Choose the folder of pictures.")])
+    items, problems = _scan_folder(root)
+    beside = root.absolute().parent / REGULARISATION_FOLDER
+    if beside.is_dir() and beside != root.absolute():
+        general, found = _scan_folder(beside)
+        items += [replace(item, is_regularisation=True, root=beside.parent) for item in general]
+        problems += [replace(problem, where=f"{REGULARISATION_FOLDER}/{problem.where}") for problem in found]
+    return Dataset(root, tuple(sorted(items, key=lambda item: item.path)), tuple(problems))
+
+
+def _scan_folder(root: Path) -> tuple[list[ImageItem], list[Problem]]:
     folders, problems = find_pictures(root)
     jobs = [(path, part) for part in folders for path in part.pictures]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # Pillow's; what matters of them is reported as Problems
         results = list(pool.map(partial(_read_item, root), jobs))
-    items = [item for item, _ in results if item]
     for _, found in results:
         problems += found
     for part in folders:
         problems += _check_neighbours(part, root)
-    return Dataset(root, tuple(sorted(items, key=lambda item: item.path)), tuple(problems))
+    return [item for item, _ in results if item], problems
 
 
 def _read_item(root: Path, job: tuple[Path, PictureFolder]) -> tuple[ImageItem | None, list[Problem]]:
@@ -78,26 +92,27 @@ def _read_item(root: Path, job: tuple[Path, PictureFolder]) -> tuple[ImageItem |
     if moves:
         message = "The picture moves: only its first frame is used."
         problems.append(Problem(name, message, "Save the frame that you want as .png.", "note"))
-    caption, found = _read_item_caption(path, root)
-    item = ImageItem(path, width, height, caption, bool(caption), part.repeats, part.class_name, root)
+    lines, found = _read_item_caption(path, root)
+    caption = " ".join(lines)
+    item = ImageItem(path, width, height, caption, bool(caption), part.repeats, part.class_name, root, tuple(lines))
     return item, problems + found
 
 
-def _read_item_caption(picture: Path, root: Path) -> tuple[str, list[Problem]]:
+def _read_item_caption(picture: Path, root: Path) -> tuple[list[str], list[Problem]]:
     where = caption_path(picture).relative_to(root).as_posix()
     try:
-        caption = read_caption(picture)
+        lines = read_caption_lines(picture)
     except DatasetError as error:
-        return "", _place(error, where)
-    if caption is None:
-        return "", []
-    if not caption:
-        return "", [Problem(where, "The caption file is empty.", "Write a caption, or delete the file.", "warning")]
-    lines = count_caption_lines(picture)
-    if lines > 1:
-        message = f"The caption has {lines} lines. They are joined with a space; Kohya reads only the first."
-        return caption, [Problem(where, message, "Write it on one line.", "warning")]
-    return caption, []
+        return [], _place(error, where)
+    if lines is None:
+        return [], []
+    if not lines:
+        return [], [Problem(where, "The caption file is empty.", "Write a caption, or delete the file.", "warning")]
+    if len(lines) > 1:
+        message = f"The caption has {len(lines)} lines. They are joined with a space; Kohya reads only the first."
+        fix = "Write it on one line; or turn on data.wildcards, and one line is chosen each time."
+        return lines, [Problem(where, message, fix, "warning")]
+    return lines, []
 
 
 def _place(error: DatasetError, where: str) -> list[Problem]:

@@ -7,7 +7,6 @@ its picture, in a .txt file of the same name.
 from __future__ import annotations
 
 import codecs
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -44,13 +43,8 @@ def read_caption(picture: Path) -> str | None:
 
     Raises DatasetError if the file is not UTF-8 text (with or without a byte order mark).
     """
-    lines = _read_lines(picture)
+    lines = read_caption_lines(picture)
     return None if lines is None else " ".join(lines)
-
-
-def count_caption_lines(picture: Path) -> int:
-    """How many lines of a picture's caption file say something."""
-    return len(_read_lines(picture) or [])
 
 
 def write_caption(picture: Path, caption: str) -> None:
@@ -99,31 +93,17 @@ def add_trigger_words(dataset: Dataset, words: Iterable[str], *, dry_run: bool =
 
 
 def training_caption(item: ImageItem, data: DataConfig) -> str:
-    """The text that a picture is trained with, before tags are shuffled.
+    """The text that a picture is trained with, before `final_captions` adds to it and shuffles it.
 
     It is the caption. A picture without one takes its folder's class name, as in Kohya, if the trigger words stand
-    in it or there are none, and else the trigger words.
+    in it or there are none, and else the trigger words; a regularisation picture never takes these.
     """
     if item.has_caption:
         return item.caption
+    if item.is_regularisation:
+        return item.class_name
     named = all(holds_word(item.class_name, word) for word in data.trigger_words)
     return item.class_name if named else join_tags(data.trigger_words)
-
-
-def arrange_caption(caption: str, data: DataConfig, rng: random.Random) -> str:
-    """What the model reads this time: the first `keep_tokens` tags stay, the others are shuffled; sometimes nothing.
-
-    The same `rng` state gives the same text.
-    """
-    dropped = rng.random() < data.caption_dropout  # drawn always, so that the rate does not change the shuffles
-    if dropped:
-        return ""
-    if not data.shuffle_tags:
-        return caption
-    tags = split_tags(caption)
-    kept, shuffled = tags[: data.keep_tokens], tags[data.keep_tokens :]
-    rng.shuffle(shuffled)
-    return join_tags(kept + shuffled)
 
 
 def _edit(dataset: Dataset, change: Callable[[str], list[str]], dry_run: bool) -> list[CaptionChange]:
@@ -152,7 +132,8 @@ def _plain(tag: str) -> str:
     return " ".join(tag.replace("_", " ").casefold().split())
 
 
-def _read_lines(picture: Path) -> list[str] | None:
+def read_caption_lines(picture: Path) -> list[str] | None:
+    """The lines of a picture's caption file that say something; None if it has no caption file."""
     path = caption_path(picture)
     try:
         content = path.read_bytes() if path.stat().st_size <= LONGEST_CAPTION_FILE else None

@@ -4,19 +4,31 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from lora_nb.config import TrainConfig
 from lora_nb.dataset.buckets import Bucket
-from lora_nb.dataset.tags import arrange_caption, training_caption
+from lora_nb.dataset.chance import make_random
+from lora_nb.dataset.final_captions import final_caption
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.noise import draw_normal
-from lora_nb.training.randomness import make_generator, make_random
+from lora_nb.training.randomness import make_generator
 
 T = TypeVar("T")
+
+
+class View(NamedTuple):
+    """One look at a picture. All chance about the picture and its caption is a function of this and the seed."""
+
+    position: int  # of the picture in the list of cached pictures
+    epoch: int  # counted from 1
+    look: int  # the how-manieth in this epoch, counted from 0: less than the picture's repeats
+
+
+Group = tuple[View, ...]  # the pictures of one batch
 
 
 @dataclass(frozen=True)
@@ -29,57 +41,53 @@ class Batch:
     names: list[str]  # the pictures, to name them when something goes wrong
 
 
-def epoch_batches(images: list[CachedImage], config: TrainConfig, epoch: int) -> list[tuple[int, ...]]:
+def epoch_batches(images: list[CachedImage], config: TrainConfig, epoch: int) -> list[Group]:
     """Put one epoch in order: every picture `repeats` times, batches of one bucket, shuffled twice.
 
-    Returns the pictures' positions in `images`. Each bucket's last batch may be smaller: no picture is dropped or
-    shown twice to fill it.
+    Each bucket's last batch may be smaller: no picture is dropped or shown twice to fill it.
     """
     chance = make_random(config.run.seed, "order", epoch)
     buckets: dict[Bucket, list[int]] = defaultdict(list)
     for position, image in enumerate(images):
         buckets[image.fit.bucket].append(position)
-    batches: list[tuple[int, ...]] = []
+    batches: list[Group] = []
     for bucket in sorted(buckets):
-        order = _repeat(buckets[bucket], images, chance)
+        order = _repeat(buckets[bucket], images, epoch, chance)
         batches += [tuple(batch) for batch in chunks(order, config.run.batch_size)]
     chance.shuffle(batches)
     return batches
 
 
-def _repeat(positions: list[int], images: list[CachedImage], chance: random.Random) -> list[int]:
+def _repeat(positions: list[int], images: list[CachedImage], epoch: int, chance: random.Random) -> list[View]:
     """Every picture once in random order, then again until each has had its repeats: twins rarely share a batch."""
-    order: list[int] = []
+    order: list[View] = []
     for turn in range(max(images[position].item.repeats for position in positions)):
         left = [position for position in positions if images[position].item.repeats > turn]
         chance.shuffle(left)
-        order += left
+        order += [View(position, epoch, turn) for position in left]
     return order
 
 
-def epoch_steps(images: list[CachedImage], config: TrainConfig, epoch: int) -> Iterator[list[tuple[int, ...]]]:
+def epoch_steps(images: list[CachedImage], config: TrainConfig, epoch: int) -> Iterator[list[Group]]:
     """Go through an epoch's optimizer steps: each the list of batches whose gradients are added up."""
     yield from chunks(epoch_batches(images, config, epoch), config.run.gradient_accumulation_steps)
 
 
-def make_batches(
-    images: list[CachedImage], groups: list[tuple[int, ...]], config: TrainConfig, step: int
-) -> Iterator[Batch]:
-    """Make the batches of one step. All chance in them is a function of (seed, step, place in the step)."""
+def make_batches(images: list[CachedImage], groups: list[Group], config: TrainConfig, step: int) -> Iterator[Batch]:
+    """Make the batches of one step.
+
+    Noise and noise level are a function of (seed, step, place in the step); what is seen and read of a picture is one
+    of (seed, epoch, picture, look).
+    """
     first = 0
     for group in groups:
-        chosen = [images[position] for position in group]
+        chosen = [images[view.position] for view in group]
         places = range(first, first + len(group))
         generators = [make_generator(config.run.seed, "example", step, place) for place in places]
         mean = torch.stack([image.mean for image in chosen])
         std = torch.stack([image.std for image in chosen])
         captions = [
-            arrange_caption(
-                training_caption(image.item, config.data),
-                config.data,
-                make_random(config.run.seed, "caption", step, place),
-            )
-            for image, place in zip(chosen, places, strict=True)
+            final_caption(image.item, config, view.epoch, view.look) for image, view in zip(chosen, group, strict=True)
         ]
         latents = mean + std * draw_normal(tuple(mean.shape[1:]), generators)
         yield Batch(latents, captions, generators, [image.item.name for image in chosen])

@@ -1,4 +1,3 @@
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +7,6 @@ from lora_nb.config import DataConfig
 from lora_nb.dataset.images import Dataset, scan_images
 from lora_nb.dataset.tags import (
     add_trigger_words,
-    arrange_caption,
     count_tags,
     read_caption,
     remove_tags,
@@ -139,41 +137,3 @@ def test_a_picture_without_caption_is_trained_with_its_class_or_the_trigger_word
     item = make_item("a.png", (64, 64), caption=caption, class_name=class_name)
 
     assert training_caption(item, DataConfig(trigger_words=words)) == text
-
-
-def test_kept_tags_stay_in_front_and_the_others_are_shuffled():
-    data = DataConfig(keep_tokens=2)
-    caption = "a, b, c, d, e"
-    seen = {arrange_caption(caption, data, random.Random(seed)) for seed in range(300)}
-
-    assert len(seen) == 6
-    assert all(text.startswith("a, b, ") and sorted(split_tags(text)) == list("abcde") for text in seen)
-
-
-def test_the_same_chance_gives_the_same_caption():
-    data = DataConfig(caption_dropout=0.3)
-    twice = [
-        [arrange_caption("a, b, c, d", data, rng) for _ in range(20)] for rng in (random.Random(7), random.Random(7))
-    ]
-
-    assert twice[0] == twice[1]
-
-
-def test_dropout_drops_as_often_as_asked():
-    rng = random.Random(0)
-    data = DataConfig(caption_dropout=0.2)
-    share = sum(arrange_caption("a, b", data, rng) == "" for _ in range(4000)) / 4000
-
-    assert 0.17 < share < 0.23
-    assert arrange_caption("a", DataConfig(caption_dropout=1), rng) == ""
-    assert all(arrange_caption("a", DataConfig(), rng) == "a" for _ in range(100))
-
-
-def test_a_sentence_is_left_alone_without_shuffling():
-    text = "mochi sits,  smiling, on a bench"
-
-    assert arrange_caption(text, DataConfig(shuffle_tags=False), random.Random(0)) == text
-
-
-def test_more_kept_tokens_than_tags_is_no_error():
-    assert arrange_caption("a, b", DataConfig(keep_tokens=9), random.Random(0)) == "a, b"
