@@ -16,7 +16,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from lora_nb.config import TrainConfig
+from lora_nb.config import ModelConfig, TrainConfig
 from lora_nb.config_file import make_config
 from lora_nb.dataset.buckets import fit_picture
 from lora_nb.dataset.images import Dataset, ImageItem
@@ -50,7 +50,7 @@ class KnownText(StableDiffusion):
 def main() -> None:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=TEXT_WIDTH, attention_head_dim=8)
-    model = KnownText("random", Parts(unet, make_text_encoder(600), make_vae(), None, SCHEDULER))
+    model = KnownText(ModelConfig(base="random"), Parts(unet, make_text_encoder(600), make_vae(), None, SCHEDULER))
     config = make_config(SETTINGS)
     bare: list[float] = []
     steps: list[float] = []

@@ -1,5 +1,7 @@
 """What settings does the tutorial advise for this model, this machine and this many pictures?"""
 
+from typing import Literal
+
 from lora_nb.config import (
     WORKSHOP_MODEL,
     AdapterConfig,
@@ -13,13 +15,18 @@ from lora_nb.config import (
 from lora_nb.environment import Machine
 
 
-def advise_config(machine: Machine, base: str = WORKSHOP_MODEL, trigger_words: tuple[str, ...] = ()) -> TrainConfig:
+def advise_config(
+    machine: Machine,
+    base: str = WORKSHOP_MODEL,
+    trigger_words: tuple[str, ...] = (),
+    family: Literal["sd1", "sd2"] = "sd1",
+) -> TrainConfig:
     """The settings that a new project starts from; every one of them can be changed afterwards."""
     prompt = ", ".join(trigger_words)
     if base == WORKSHOP_MODEL:
         return _advise_workshop(trigger_words, prompt)
     return TrainConfig(
-        model=ModelConfig(base=base),
+        model=ModelConfig(family=family, base=base),
         data=DataConfig(trigger_words=trigger_words, keep_tokens=len(trigger_words)),
         run=RunConfig(
             precision=machine.precision,

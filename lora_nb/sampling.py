@@ -18,10 +18,7 @@ from lora_nb.adapters.attached import attach_lora, detach_lora, set_lora_weight
 from lora_nb.adapters.files import read_lora, stamp_of
 from lora_nb.config import GenerationConfig
 from lora_nb.errors import ConfigError, Problem
-from lora_nb.models.base import Conditioning, DiffusionModel
-
-# what a model's conditioning is called in diffusers' pipelines
-PIPELINE_NAMES = {"encoder_hidden_states": "prompt_embeds"}
+from lora_nb.models.base import DiffusionModel
 
 
 def euler(config: dict[str, Any]) -> Any:
@@ -69,12 +66,12 @@ def generate(model: DiffusionModel, settings: GenerationConfig) -> Image.Image:
     check_size(model, settings)
     with _drawing(model):
         pipeline = model.pipeline(make_sampler(model, settings.sampler))
-        conditioning = _name_for_pipeline(model.encode_captions([settings.prompt], settings.clip_skip), "")
+        conditioning = model.encode_captions([settings.prompt], settings.clip_skip)
+        negative = None
         if settings.guidance_scale > 1:  # at 1, the prediction without the prompt has no say
             negative = model.encode_captions([settings.negative_prompt], settings.clip_skip)
-            conditioning |= _name_for_pipeline(negative, "negative_")
         latents: Tensor = pipeline(
-            **conditioning,
+            **model.pipeline_inputs(conditioning, negative),
             guidance_scale=settings.guidance_scale,
             num_inference_steps=settings.steps,
             width=settings.width,
@@ -82,7 +79,7 @@ def generate(model: DiffusionModel, settings: GenerationConfig) -> Image.Image:
             generator=torch.Generator("cpu").manual_seed(settings.seed),
             output_type="latent",
         ).images
-        return _to_image(model.decode_latents(latents))
+        return _to_image(model.decode_latents(model.latents_to_decode(latents, settings.height, settings.width)))
 
 
 def generate_with_lora(model: DiffusionModel, settings: GenerationConfig) -> Image.Image:
@@ -116,10 +113,6 @@ def check_size(model: DiffusionModel, settings: GenerationConfig) -> None:
     ]
     if problems:
         raise ConfigError(f"{model.base} cannot draw a picture of this size.", problems)
-
-
-def _name_for_pipeline(conditioning: Conditioning, prefix: str) -> dict[str, Tensor]:
-    return {f"{prefix}{PIPELINE_NAMES[name]}": tensor for name, tensor in conditioning.items()}
 
 
 def _to_image(pixels: Tensor) -> Image.Image:

@@ -13,6 +13,14 @@ def tiny_sd1_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_sd1(tmp_path_factory.mktemp("models") / "tiny_sd1")
 
 
+@pytest.fixture(scope="session")
+def tiny_sd2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete, tiny Stable Diffusion 2 that predicts v. Read it, do not change it."""
+    from tests.tiny_models import save_tiny_sd2
+
+    return save_tiny_sd2(tmp_path_factory.mktemp("models") / "tiny_sd2")
+
+
 @pytest.fixture
 def tiny_sd1(tiny_sd1_folder: Path):
     """That model, freshly loaded."""
@@ -20,3 +28,12 @@ def tiny_sd1(tiny_sd1_folder: Path):
     from lora_nb.models.base import load_model
 
     return load_model(ModelConfig(base=str(tiny_sd1_folder)))
+
+
+@pytest.fixture
+def tiny_sd2(tiny_sd2_folder: Path):
+    """That model, freshly loaded."""
+    from lora_nb.config import ModelConfig
+    from lora_nb.models.base import load_model
+
+    return load_model(ModelConfig(family="sd2", base=str(tiny_sd2_folder)))

@@ -1,7 +1,8 @@
-"""A tiny, random Stable Diffusion 1 in diffusers format, made in well under a second and without a download."""
+"""Tiny, random models of every family in diffusers format, each made in about a second and without a download."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -21,6 +22,7 @@ SCHEDULER = {  # as in Stable Diffusion 1.5's own folder
     "trained_betas": None,
     "clip_sample": False,
 }
+SCHEDULER_V = SCHEDULER | {"prediction_type": "v_prediction"}  # as in Stable Diffusion 2.1's own folder
 PARTS = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
@@ -66,7 +68,7 @@ def make_text_encoder(vocabulary_size: int, width: int = WIDTH, layers: int = 3)
     )
 
 
-def make_unet(width: int = WIDTH) -> UNet2DConditionModel:
+def make_unet(width: int = WIDTH, **options: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(32, 64),
@@ -76,6 +78,7 @@ def make_unet(width: int = WIDTH) -> UNet2DConditionModel:
         cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=8,
+        **options,
     )
 
 
@@ -92,14 +95,23 @@ def make_vae() -> AutoencoderKL:
 
 def save_tiny_sd1(folder: Path) -> Path:
     """Write the whole model folder; always the same weights, whatever was drawn before."""
+    return _save_stable_diffusion(folder, SCHEDULER)
+
+
+def save_tiny_sd2(folder: Path) -> Path:
+    """The same for Stable Diffusion 2.1 with 768 pixels: it predicts v, and its projections are linear layers."""
+    return _save_stable_diffusion(folder, SCHEDULER_V, use_linear_projection=True)
+
+
+def _save_stable_diffusion(folder: Path, scheduler: dict[str, Any], **unet: Any) -> Path:
     vocabulary_size = save_tokenizer(folder / "tokenizer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        parts = {"unet": make_unet(), "vae": make_vae(), "text_encoder": make_text_encoder(vocabulary_size)}
+        parts = {"unet": make_unet(**unet), "vae": make_vae(), "text_encoder": make_text_encoder(vocabulary_size)}
     for name, part in parts.items():
         part.save_pretrained(folder / name)
     (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.39.0"} | PARTS
     optional = {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
     (folder / "model_index.json").write_text(json.dumps(index | optional))

@@ -48,11 +48,16 @@ OFF = {  # what kohya has and this package does not
     "ss_validate_every_n_steps": "None",
     "ss_validation_seed": "None",
     "ss_validation_split": "0.0",
-    "ss_zero_terminal_snr": "False",
 }
-FAMILIES = {  # ours => kohya's version, Stability's architecture and the implementation whose layer names are used
-    "sd1": {"ss_base_model_version": "sd_v1", "ss_v2": "False", "architecture": "stable-diffusion-v1/lora"},
+FAMILIES = {  # ours => kohya's name for it, and Stability's
+    "sd1": {"ss_base_model_version": "sd_v1", "architecture": "stable-diffusion-v1"},
+    "sd2": {"ss_base_model_version": "sd_v2", "architecture": "stable-diffusion-v2-512"},
 }
+V_FAMILIES = {  # the same for models that predict v, where that makes a difference
+    "sd1": {"ss_base_model_version": "sd_v1_v", "architecture": "stable-diffusion-v1"},
+    "sd2": {"ss_base_model_version": "sd_v2_v", "architecture": "stable-diffusion-v2-768-v"},
+}
+IMPLEMENTATIONS = {"sd1": "diffusers", "sd2": "diffusers"}  # whose layer names are used
 PRECISION_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 OPTIMIZER_NAMES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 
@@ -68,6 +73,9 @@ class RunFacts:
     finished_at: float
     base_model: str  # what the user called it; of a folder's path only the last part is written
     session_id: int  # any number, the same for all files of one run
+    prediction: str = "epsilon"  # what the model really says: "epsilon", "v" or "flow"
+    zero_terminal_snr: bool = False
+    variant: str = ""  # which model of its family, where they differ
 
 
 def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run: RunFacts) -> dict[str, str]:
@@ -75,6 +83,7 @@ def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run
     values = {
         **_of_run(run),
         **_of_training(config, plan),
+        **_of_model(config, run),
         **_of_optimizer(config.optimizer, plan.steps, config.adapter.train_text_encoder),
         **_of_noise_and_loss(config.noise, config.loss),
         **_of_data(config.data),
@@ -102,10 +111,8 @@ def _of_run(run: RunFacts) -> dict[str, Any]:
 
 
 def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
-    run, adapter, family = config.run, config.adapter, FAMILIES[config.model.family]
+    run, adapter = config.run, config.adapter
     return {
-        "ss_base_model_version": family["ss_base_model_version"],
-        "ss_v2": family["ss_v2"],
         "ss_clip_skip": config.model.clip_skip if config.model.clip_skip > 1 else None,
         "ss_network_module": "networks.lora",
         "ss_network_dim": adapter.rank,
@@ -121,6 +128,19 @@ def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
         "ss_max_train_steps": plan.steps,
         "ss_num_batches_per_epoch": plan.batches_per_epoch,
         "ss_num_train_images": plan.seen_per_epoch,
+    }
+
+
+def _family_facts(config: TrainConfig, run: RunFacts) -> dict[str, str]:
+    family = config.model.family
+    return V_FAMILIES.get(family, FAMILIES[family]) if run.prediction == "v" else FAMILIES[family]
+
+
+def _of_model(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
+    return {
+        "ss_base_model_version": _family_facts(config, run)["ss_base_model_version"],
+        "ss_v2": config.model.family == "sd2",
+        "ss_zero_terminal_snr": run.zero_terminal_snr,
     }
 
 
@@ -190,14 +210,15 @@ def _modelspec(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
     side = config.data.resolution
     values = {
         "sai_model_spec": "1.0.1",
-        "architecture": FAMILIES[config.model.family]["architecture"],
-        "implementation": "diffusers",
+        "architecture": _family_facts(config, run)["architecture"] + "/lora",
+        "implementation": IMPLEMENTATIONS[config.model.family],
         "implementation_version": f"lora_nb/{__version__}",
         "title": run.output_name,
         "resolution": f"{side}x{side}",
         "date": datetime.fromtimestamp(run.finished_at, UTC).isoformat(timespec="seconds"),
-        "prediction_type": "epsilon",
     }
+    if run.prediction != "flow":  # kohya says nothing of it for Flux
+        values["prediction_type"] = run.prediction
     if config.model.clip_skip > 1:
         values["encoder_layer"] = str(config.model.clip_skip)
     if config.data.trigger_words:

@@ -1,6 +1,8 @@
 """Settings of the base model."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from lora_nb.config.base import Section, setting
 
@@ -10,10 +12,10 @@ WORKSHOP_MODEL = "workshop"  # the value of `model.base` that means the small mo
 class ModelConfig(Section):
     """Which model the LoRA is trained for."""
 
-    family: Literal["sd1"] = setting(
+    family: Literal["sd1", "sd2"] = setting(
         "sd1",
         "Model family",
-        "The architecture of the base model. sd1 is Stable Diffusion 1.x.",
+        "The architecture of the base model: sd1 is Stable Diffusion 1.x, sd2 is 2.x.",
         kohya="v2, sdxl",
     )
     base: str = setting(
@@ -33,3 +35,25 @@ class ModelConfig(Section):
         ge=1,
         le=12,
     )
+    prediction: Literal["auto", "epsilon", "v"] = setting(
+        "auto",
+        "Prediction",
+        "What the base model was trained to say: the noise (epsilon), or v, a mix of noise and picture. auto reads it "
+        "from the model; a wrong value ruins the LoRA, so change it only for a model that does not say.",
+        kohya="v_parameterization",
+        advanced=True,
+    )
+    zero_terminal_snr: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Zero-terminal SNR",
+        "Train down to pure noise, as some v-prediction models were: lets pictures be very dark or very bright. auto "
+        "reads it from the model. Only for models that predict v.",
+        kohya="zero_terminal_snr",
+        advanced=True,
+    )
+
+    @model_validator(mode="after")
+    def zero_snr_needs_v(self) -> Self:
+        if self.zero_terminal_snr == "on" and self.prediction == "epsilon":
+            raise ValueError("zero_terminal_snr is on and prediction is epsilon: it only works with v")
+        return self

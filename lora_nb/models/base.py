@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lora_nb.config import WORKSHOP_MODEL, ModelConfig
+from lora_nb.config import WORKSHOP_MODEL, ModelConfig, NoiseConfig
 from lora_nb.errors import ModelError
 
 Conditioning = dict[str, Tensor]  # everything that the denoiser takes besides latents and time; first axis is B
@@ -18,24 +19,40 @@ Conditioning = dict[str, Tensor]  # everything that the denoiser takes besides l
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-MODELS = {"sd1": "lora_nb.models.stable_diffusion:load"}  # to add a family: one file with `load`, one line here
+MODELS = {  # to add a family: one file with `load`, one line here
+    "sd1": "lora_nb.models.stable_diffusion:load",
+    "sd2": "lora_nb.models.stable_diffusion:load",
+}
 
 
 class Objective(Protocol):
-    """What the denoiser must say: the answer to learn, and how noise is mixed in."""
+    """What the denoiser must say: the answer to learn, and how noise is mixed in (see objectives.py)."""
 
-    num_timesteps: int  # timesteps go from 0 (a clean picture) to num_timesteps - 1 (nearly pure noise)
+    prediction: Literal["epsilon", "v", "flow"]
+    zero_terminal_snr: bool  # the last timestep is noise alone, by a changed schedule
+    num_timesteps: int  # timesteps go from 0 (a clean picture) to num_timesteps - 1; those of a flow from 0 to 1
 
-    def sample_timesteps(self, generators: list[torch.Generator]) -> Tensor: ...
+    def sample_timesteps(self, latents: Tensor, config: NoiseConfig, generators: list[torch.Generator]) -> Tensor: ...
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
+    def clean(self, noisy_latents: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor: ...
     def snr(self, timesteps: Tensor) -> Tensor: ...
+
+
+class Geometry(NamedTuple):
+    """How a training picture was cut from its file; SDXL is told. All in pixels, (width, height) or (left, top)."""
+
+    original: tuple[int, int]  # the file's size
+    resized: tuple[int, int]  # after resizing, before the crop
+    crop: tuple[int, int]  # how much was cut off at the left and at the top, of the resized picture
+    size: tuple[int, int]  # what is left: the bucket
 
 
 class DiffusionModel(Protocol):
     """What training and sampling need from a model family. To add one: one file, one entry in MODELS."""
 
     family: str  # "sd1", the value of config.model.family
+    variant: str  # which of the family's models, where they differ in use ("schnell"); else empty
     base: str  # what the user called this model, for the LoRA file's metadata
     latent_factor: int  # one cell of the latents stands for this many pixels, in width and in height
     max_tokens: int  # captions are cut after this many tokens
@@ -45,8 +62,8 @@ class DiffusionModel(Protocol):
     denoiser: nn.Module  # the part that removes noise: U-Net or transformer
     text_encoders: dict[str, nn.Module]  # by their prefix in LoRA files, such as "lora_te"
     vae: nn.Module
-    objective: Objective  # read from the checkpoint's scheduler
-    scheduler_config: dict[str, Any]  # the checkpoint's noise schedule, from which samplers are made
+    objective: Objective  # read from the checkpoint's scheduler, unless the settings say otherwise
+    scheduler_config: dict[str, Any]  # the same noise schedule, from which samplers are made
     attached: Any  # the LoRA file that adapters.attached has put on this model, or None
 
     def trained_modules(self) -> dict[str, nn.Module]:
@@ -70,6 +87,9 @@ class DiffusionModel(Protocol):
     def encode_captions(self, captions: list[str], clip_skip: int = 1) -> Conditioning:
         """Captions => what the denoiser listens to; gradients flow where something is trained."""
 
+    def add_geometry(self, conditioning: Conditioning, geometry: list[Geometry]) -> Conditioning:
+        """Add what the denoiser wants to know of the pictures' size and crop, one geometry an example."""
+
     def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """What the denoiser says about (B, C, H/f, W/f) at timesteps (B,)."""
 
@@ -78,6 +98,12 @@ class DiffusionModel(Protocol):
 
     def pipeline(self, scheduler: Any) -> Any:
         """diffusers' pipeline on these very weights, to generate with the given sampler."""
+
+    def pipeline_inputs(self, conditioning: Conditioning, negative: Conditioning | None) -> dict[str, Any]:
+        """The conditioning of one prompt, and of the negative prompt if there is one, as that pipeline takes it."""
+
+    def latents_to_decode(self, latents: Tensor, height: int, width: int) -> Tensor:
+        """That pipeline's latents of a picture of height x width => (B, C, H/f, W/f), as decode_latents takes them."""
 
     def set_gradient_checkpointing(self, on: bool) -> None:
         """Whether to forget what the forward pass computed and compute it again: less memory, slower."""
@@ -97,7 +123,7 @@ def load_model(
     with quiet_libraries():
         module, _, function = MODELS[config.family].partition(":")
         load = getattr(importlib.import_module(module), function)
-        model: DiffusionModel = load(folder, config.base, PRECISIONS[precision])
+        model: DiffusionModel = load(folder, config, PRECISIONS[precision])
         return model.to(device=device)
 
 
@@ -154,6 +180,18 @@ def find_variant(place: Path) -> str | None:
         return None
     variants = [name.split(".")[1].split("-")[0] for name in names if name.count(".") == 2]
     return min(variants, default=None)
+
+
+@contextmanager
+def explain_damage(folder: Path, base: str) -> Iterator[None]:
+    """Turn what the libraries raise over a damaged model into a ModelError that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(
+            f"{base} could not be read: {error}. Some file in {folder} is damaged or does not fit the others: copy or "
+            "download the model again."
+        ) from error
 
 
 @contextmanager

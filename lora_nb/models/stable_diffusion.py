@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x: a VAE that makes pictures small, CLIP that reads captions, a U-Net that removes noise."""
+"""Stable Diffusion 1.x and 2.x: a VAE that makes pictures small, CLIP that reads captions, a U-Net that denoises."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,25 +6,34 @@ from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lora_nb.config import ModelConfig
 from lora_nb.errors import ModelError
-from lora_nb.models.base import Conditioning, check_folder, find_variant
-from lora_nb.models.objectives import EpsilonObjective, make_objective
+from lora_nb.models.base import Conditioning, Geometry, Objective, check_folder, explain_damage, find_variant
+from lora_nb.models.clip import count_tokens, encode_clip
+from lora_nb.models.objectives import make_objective, settle_schedule
+from lora_nb.models.parts import (
+    CLIP_BLOCKS,
+    checkpoint_gradients,
+    clip_key,
+    decode_with_vae,
+    encode_with_vae,
+    freeze,
+    latent_factor_of,
+    linear_layers,
+    move,
+)
 
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"  # how LoRA files call the two parts
 COMPONENTS = ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json", "text_encoder", "unet", "vae")
-
-# A LoRA sits on the linear layers inside these classes, as in kohya's networks/lora.py.
-UNET_BLOCKS = {"Transformer2DModel"}
-TEXT_ENCODER_BLOCKS = {"CLIPAttention", "CLIPSdpaAttention", "CLIPMLP"}
+UNET_BLOCKS = {"Transformer2DModel"}  # what a LoRA sits in, as in kohya's networks/lora.py
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a Stable Diffusion 1.x folder holds."""
+    """What a Stable Diffusion 1.x or 2.x folder holds."""
 
     unet: Any  # UNet2DConditionModel; diffusers' and transformers' classes are hardly typed
     text_encoder: Any  # CLIPTextModel
@@ -34,29 +43,28 @@ class Parts:
 
 
 class StableDiffusion:
-    """A Stable Diffusion 1.x model (see DiffusionModel in base.py for what each part promises)."""
+    """A Stable Diffusion 1.x or 2.x model (see DiffusionModel in base.py for what each part promises)."""
 
-    family = "sd1"
+    variant = ""
 
-    def __init__(self, base: str, parts: Parts) -> None:
-        self.base = base
+    def __init__(self, config: ModelConfig, parts: Parts) -> None:
+        self.family, self.base = config.family, config.base
         self.denoiser: Any = parts.unet
         self.text_encoders: dict[str, Any] = {TEXT_ENCODER: parts.text_encoder}
         self.vae: Any = parts.vae
         self.tokenizer = parts.tokenizer
-        self.scheduler_config = parts.scheduler_config
-        self.objective: EpsilonObjective = make_objective(parts.scheduler_config, base)
+        self.scheduler_config = settle_schedule(parts.scheduler_config, config)
+        self.objective: Objective = make_objective(self.scheduler_config)
         self.attached: Any = None
-        self.latent_factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+        self.latent_factor = latent_factor_of(parts.vae)
         self.max_tokens = parts.text_encoder.config.max_position_embeddings - 2  # 75: start and end take two of 77
         self.device, self.dtype = parts.unet.conv_in.weight.device, parts.unet.conv_in.weight.dtype
         # Noted before any adapter wraps these layers and changes what they look like.
         self._targets = {
-            UNET: _linear_layers(parts.unet, UNET_BLOCKS),
-            TEXT_ENCODER: _linear_layers(parts.text_encoder, TEXT_ENCODER_BLOCKS),
+            UNET: linear_layers(parts.unet, UNET_BLOCKS),
+            TEXT_ENCODER: linear_layers(parts.text_encoder, CLIP_BLOCKS),
         }
-        for module in (parts.unet, parts.text_encoder, parts.vae):
-            module.requires_grad_(False).eval()
+        freeze((parts.unet, parts.text_encoder, parts.vae))
 
     def trained_modules(self) -> dict[str, nn.Module]:
         return {UNET: self.denoiser, **self.text_encoders}
@@ -65,21 +73,15 @@ class StableDiffusion:
         return self._targets[prefix]
 
     def key_name(self, prefix: str, module_name: str) -> str:
-        if prefix == TEXT_ENCODER and not module_name.startswith("text_model."):
-            module_name = f"text_model.{module_name}"  # transformers 5 dropped this level, LoRA files keep it
+        if prefix == TEXT_ENCODER:
+            return clip_key(prefix, module_name)
         return f"{prefix}_{module_name.replace('.', '_')}"
 
-    @torch.no_grad()
     def encode_pictures(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        spread = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
-        scale = self.vae.config.scaling_factor  # 0.18215: about one over the latents' standard deviation
-        return spread.mean.float() * scale, spread.std.float() * scale
+        return encode_with_vae(self.vae, pixels)
 
-    @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        latents = (latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
-        pixels: Tensor = self.vae.decode(latents).sample
-        return pixels.float().clamp(-1, 1)
+        return decode_with_vae(self.vae, latents)
 
     def encode_captions(self, captions: list[str], clip_skip: int = 1) -> Conditioning:
         """Captions => {"encoder_hidden_states": (B, 77, D)}. Tokens after the 75th are cut off.
@@ -87,17 +89,11 @@ class StableDiffusion:
         clip_skip counts layers from the end: 1 is the last, 2 the one before; both end in CLIP's final norm.
         """
         encoder = self.text_encoders[TEXT_ENCODER]
-        layers = encoder.config.num_hidden_layers
-        if not 1 <= clip_skip <= layers:
-            raise ModelError(f"clip_skip is {clip_skip}, but the text encoder of {self.base} has {layers} layers.")
-        tokens = self._tokenizer()(  # (B, 77): start, up to 75 tokens, end, filled up with end
-            captions, padding="max_length", max_length=self.max_tokens + 2, truncation=True, return_tensors="pt"
-        )
-        output = encoder(tokens.input_ids.to(self.device), output_hidden_states=clip_skip > 1)
-        if clip_skip == 1:
-            return {"encoder_hidden_states": output.last_hidden_state}
-        inner = getattr(encoder, "text_model", encoder)  # transformers before 5 wraps the encoder once more
-        return {"encoder_hidden_states": inner.final_layer_norm(output.hidden_states[-clip_skip])}
+        text = encode_clip(self._tokenizer(), encoder, captions, layers_back=clip_skip - 1)
+        return {"encoder_hidden_states": text.hidden_states}
+
+    def add_geometry(self, conditioning: Conditioning, geometry: list[Geometry]) -> Conditioning:
+        return conditioning  # this family is not told how large the pictures were
 
     def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         hidden_states = conditioning["encoder_hidden_states"].to(self.dtype)
@@ -105,7 +101,7 @@ class StableDiffusion:
         return prediction
 
     def count_tokens(self, caption: str) -> int:
-        return len(self._tokenizer()(caption, truncation=False, verbose=False).input_ids) - 2
+        return count_tokens(self._tokenizer(), caption)
 
     def pipeline(self, scheduler: Any) -> Any:
         pipeline: Any = StableDiffusionPipeline(
@@ -121,21 +117,18 @@ class StableDiffusion:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
+    def pipeline_inputs(self, conditioning: Conditioning, negative: Conditioning | None) -> dict[str, Any]:
+        inputs = {"prompt_embeds": conditioning["encoder_hidden_states"]}
+        return inputs | ({"negative_prompt_embeds": negative["encoder_hidden_states"]} if negative else {})
+
+    def latents_to_decode(self, latents: Tensor, height: int, width: int) -> Tensor:
+        return latents
+
     def set_gradient_checkpointing(self, on: bool) -> None:
-        # of the U-Net only: the text encoder, 77 tokens long, has next to nothing to save
-        if on:
-            self.denoiser.enable_gradient_checkpointing()
-        else:
-            self.denoiser.disable_gradient_checkpointing()
+        checkpoint_gradients(self.denoiser, on)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move and cast all weights; those being trained keep their precision, or small steps would be lost."""
-        for module in (self.denoiser, *self.text_encoders.values(), self.vae):
-            if device is not None:
-                module.to(device=device)
-            for parameter in module.parameters() if dtype is not None else ():
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.to(dtype)
+        move((self.denoiser, *self.text_encoders.values(), self.vae), device, dtype)
         self.device = torch.device(device) if device is not None else self.device
         self.dtype = dtype or self.dtype
         return self
@@ -146,26 +139,21 @@ class StableDiffusion:
         return self.tokenizer
 
 
-def load(folder: Path, base: str, dtype: torch.dtype) -> StableDiffusion:
+def load(folder: Path, config: ModelConfig, dtype: torch.dtype) -> StableDiffusion:
     """Read a diffusers folder, each part directly in its final precision, safetensors only."""
     check_folder(folder, ("model_index.json",))
     kind = str(StableDiffusionPipeline.load_config(folder).get("_class_name"))
     if not kind.startswith("StableDiffusion") or "XL" in kind or kind.startswith("StableDiffusion3"):
         raise ModelError(
-            f"{base} is a {kind.removesuffix('Pipeline')} model, but the model family is set to sd1 (Stable Diffusion "
-            "1.x). Choose an SD 1.x model, or the family that fits."
+            f"{config.base} is a {kind.removesuffix('Pipeline')} model, but the model family is set to "
+            f"{config.family}. Choose another model, or the family that fits."
         )
     check_folder(folder, COMPONENTS)
     scheduler_config = DDPMScheduler.load_config(folder, subfolder="scheduler")
-    make_objective(scheduler_config, base)  # refuse a model of the wrong kind before its gigabytes are read
-    _check_unet(UNet2DConditionModel.load_config(folder, subfolder="unet"), base)
-    try:
-        return StableDiffusion(base, _load_parts(folder, dtype, scheduler_config))
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(
-            f"{base} could not be read: {error}. Some file in {folder} is damaged or does not fit the others: copy or "
-            "download the model again."
-        ) from error
+    settle_schedule(scheduler_config, config)  # refuse a model of the wrong kind before its gigabytes are read
+    _check_unet(UNet2DConditionModel.load_config(folder, subfolder="unet"), config)
+    with explain_damage(folder, config.base):
+        return StableDiffusion(config, _load_parts(folder, dtype, scheduler_config))
 
 
 def _load_parts(folder: Path, dtype: torch.dtype, scheduler_config: dict[str, Any]) -> Parts:
@@ -181,22 +169,16 @@ def _load_parts(folder: Path, dtype: torch.dtype, scheduler_config: dict[str, An
     return Parts(text_encoder=text_encoder, tokenizer=tokenizer, scheduler_config=scheduler_config, **networks)
 
 
-def _check_unet(config: dict[str, Any], base: str) -> None:
-    if config.get("in_channels", 4) != 4:
+def _check_unet(unet: dict[str, Any], config: ModelConfig) -> None:
+    """Refuse a U-Net for another task, or of the other of the two families."""
+    if unet.get("in_channels", 4) != 4:
         raise ModelError(
-            f"The U-Net of {base} takes {config['in_channels']} channels: it is made for inpainting or for another "
-            "task. Use a plain text-to-image SD 1.x model."
+            f"The U-Net of {config.base} takes {unet['in_channels']} channels: it is made for inpainting or for "
+            "another task. Use a plain text-to-image model."
         )
-    if config.get("use_linear_projection"):
-        raise ModelError(f"{base} is a Stable Diffusion 2.x model, but the model family is set to sd1 (1.x).")
-
-
-def _linear_layers(model: nn.Module, blocks: set[str]) -> list[str]:
-    """Names of the linear layers and 1x1 convolutions inside the given kinds of blocks, in the model's order."""
-    names = [name for name, module in model.named_modules() if type(module).__name__ in blocks]
-    inside = tuple(f"{name}." for name in names)
-    return [name for name, module in model.named_modules() if name.startswith(inside) and _is_linear(module)]
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+    family = "sd2" if unet.get("use_linear_projection") else "sd1"
+    if family != config.family:
+        raise ModelError(
+            f"{config.base} is a Stable Diffusion {family[2:]}.x model, but the model family is set to "
+            f"{config.family}. Set model.family to {family}."
+        )

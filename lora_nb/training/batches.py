@@ -13,6 +13,7 @@ from lora_nb.config import TrainConfig
 from lora_nb.dataset.buckets import Bucket
 from lora_nb.dataset.chance import make_random
 from lora_nb.dataset.final_captions import final_caption
+from lora_nb.models.base import Geometry
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.noise import draw_normal
 from lora_nb.training.randomness import make_generator
@@ -38,6 +39,7 @@ class Batch:
     latents: Tensor  # (B, C, h, w)
     captions: list[str]  # as the model sees them: shuffled, or dropped
     generators: list[torch.Generator]  # one for each example: its noise and timestep come from here
+    geometry: list[Geometry]  # how each picture was cut from its file
     names: list[str]  # the pictures, to name them when something goes wrong
 
 
@@ -90,8 +92,15 @@ def make_batches(images: list[CachedImage], groups: list[Group], config: TrainCo
             final_caption(image.item, config, view.epoch, view.look) for image, view in zip(chosen, group, strict=True)
         ]
         latents = mean + std * draw_normal(tuple(mean.shape[1:]), generators)
-        yield Batch(latents, captions, generators, [image.item.name for image in chosen])
+        geometry = [geometry_of(image) for image in chosen]
+        yield Batch(latents, captions, generators, geometry, [image.item.name for image in chosen])
         first += len(group)
+
+
+def geometry_of(image: CachedImage) -> Geometry:
+    """How a picture was cut from its file."""
+    item, fit = image.item, image.fit
+    return Geometry((item.width, item.height), fit.resized, (fit.crop_left, fit.crop_top), fit.bucket)
 
 
 def chunks(items: list[T], size: int) -> Iterator[list[T]]:

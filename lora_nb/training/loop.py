@@ -37,15 +37,18 @@ def training_loss(
     """
     latents = batch.latents.to(model.device)  # (B, 4, h, w) the compressed pictures
     conditioning = encode_captions(batch.captions)  # what the text encoder makes of the captions
+    conditioning = model.add_geometry(conditioning, batch.geometry)  # and, for SDXL, how large the pictures were
     noise = draw_noise(latents, config.noise, batch.generators)  # (B, 4, h, w) what will be asked for
-    timesteps = model.objective.sample_timesteps(batch.generators).to(model.device)  # (B,) how noisy each one gets
+    timesteps = model.objective.sample_timesteps(latents, config.noise, batch.generators)  # (B,) how noisy each gets
+    timesteps = timesteps.to(model.device)
     noisy_latents = model.objective.add_noise(latents, noise, timesteps)
 
     prediction = model.predict(noisy_latents, timesteps, conditioning)
     target = model.objective.target(latents, noise, timesteps)  # what it should have said
 
     error = LOSSES[config.loss.kind](prediction.float(), target.float())  # (B,) one number an example
-    weight = LOSS_WEIGHTS[config.loss.weighting](model.objective.snr(timesteps), config.loss)  # (B,)
+    snr = model.objective.snr(timesteps)  # (B,) how much of the picture is left
+    weight = LOSS_WEIGHTS[config.loss.weighting](snr, config.loss, model.objective.prediction)  # (B,)
     return (error * weight).mean(), error.detach().mean()
 
 

@@ -12,31 +12,34 @@ def l2(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean(dim=(1, 2, 3))
 
 
-def weigh_all_alike(snr: Tensor, config: LossConfig) -> Tensor:
+def weigh_all_alike(snr: Tensor, config: LossConfig, prediction: str) -> Tensor:
     """Every noise level counts the same, as in the original diffusion paper. (B,) => (B,)"""
     return snr.new_ones(snr.shape)
 
 
-def weigh_min_snr(snr: Tensor, config: LossConfig) -> Tensor:
+def weigh_min_snr(snr: Tensor, config: LossConfig, prediction: str) -> Tensor:
     """Hold back the nearly clean pictures, which are easy and loud. (B,) => (B,) in 0..1
 
-    min(SNR, gamma) / SNR for a model that predicts noise: Hang et al. 2023, arXiv:2303.09556, section 3.4.
+    min(SNR, gamma) / SNR for a model that predicts noise, / (SNR + 1) for v: Hang et al. 2023, arXiv:2303.09556,
+    section 3.4.
     """
-    return snr.clamp(max=config.min_snr_gamma) / snr
+    return snr.clamp(max=config.min_snr_gamma) / (snr + 1 if prediction == "v" else snr)
 
 
-def weigh_debiased(snr: Tensor, config: LossConfig) -> Tensor:
+def weigh_debiased(snr: Tensor, config: LossConfig, prediction: str) -> Tensor:
     """Let the noisy pictures count more, which settles colours and large shapes. (B,) => (B,) about 0.03..15
 
-    1 / sqrt(SNR): Yu et al. 2023, arXiv:2310.08442. SNR is capped at 1000 as kohya does, so that the cleanest
-    timestep does not vanish. The mean over all timesteps is 3.02: the weighted loss is not comparable with others.
+    1 / sqrt(SNR) for a model that predicts noise: Yu et al. 2023, arXiv:2310.08442; 1 / (SNR + 1) for v. SNR is
+    capped at 1000 as kohya does, so that the cleanest timestep does not vanish. The mean over all timesteps is 3.02:
+    the weighted loss is not comparable with others.
     """
-    return snr.clamp(max=1000).rsqrt()
+    snr = snr.clamp(max=1000)
+    return 1 / (snr + 1) if prediction == "v" else snr.rsqrt()
 
 
 # to add one: write the function, name it here and in config.LossConfig
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l2": l2}
-LOSS_WEIGHTS: dict[str, Callable[[Tensor, LossConfig], Tensor]] = {
+LOSS_WEIGHTS: dict[str, Callable[[Tensor, LossConfig, str], Tensor]] = {
     "none": weigh_all_alike,
     "min_snr": weigh_min_snr,
     "debiased": weigh_debiased,

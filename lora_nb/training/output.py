@@ -44,6 +44,9 @@ class RunOutput:
             finished_at=self.clock(),
             base_model=model.base,
             session_id=self.session_id,
+            prediction=model.objective.prediction,
+            zero_terminal_snr=model.objective.zero_terminal_snr,
+            variant=model.variant,
         )
         metadata = training_metadata(self.config, self.dataset, self.plan, facts)
         save_lora(model, path, precision=self.config.run.save_precision, metadata=metadata)

@@ -30,9 +30,7 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
         noisy = model.objective.add_noise(latents, noise, levels)
         captions = [image.item.caption] * len(timesteps)
         answer = model.predict(noisy, levels, model.encode_captions(captions, clip_skip)).float()
-        snr = model.objective.snr(levels).view(-1, 1, 1, 1)
-        kept = snr / (1 + snr)
-        clean = (noisy - (1 - kept).sqrt() * answer) / kept.sqrt()
+        clean = model.objective.clean(noisy, answer, levels)
         pictures = _to_pictures(model.decode_latents(torch.cat([noisy, clean])))
     labels = [f"timestep {step}" for step in timesteps] + ["the model's guess"] * len(timesteps)
     return plot_pictures(pictures, labels, columns=len(timesteps))
@@ -48,7 +46,7 @@ def list_loss_weights(
 
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2  # what each timestep adds, as in SD's own config
     kept = (1 - betas).cumprod(0)[list(timesteps)]  # (T,) the picture's share, as variance
-    weights = {name: weigh(kept / (1 - kept), loss).tolist() for name, weigh in LOSS_WEIGHTS.items()}
+    weights = {name: weigh(kept / (1 - kept), loss, "epsilon").tolist() for name, weigh in LOSS_WEIGHTS.items()}
     return [
         {"timestep": step, "picture left": f"{share:.0%}"} | {name: row[place] for name, row in weights.items()}
         for place, (step, share) in enumerate(zip(timesteps, kept.sqrt().tolist(), strict=True))

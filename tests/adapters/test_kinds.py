@@ -8,7 +8,7 @@ import torch
 
 from lora_nb.adapters.kinds import add_adapter, remove_adapter
 from lora_nb.adapters.layers import TRAINED, layers_of, matrices_of
-from lora_nb.config import AdapterConfig
+from lora_nb.config import AdapterConfig, ModelConfig
 from lora_nb.models.stable_diffusion import Parts, StableDiffusion
 from tests.adapters.helpers import add_trained, predict
 from tests.tiny_models import SCHEDULER, make_vae
@@ -24,7 +24,7 @@ def test_full_sd1_gets_the_same_layers_names_and_shapes_as_from_kohya():
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
         sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
         text_encoder = CLIPTextModel(CLIPTextConfig(**sizes))
-    model = StableDiffusion("sd15", Parts(unet, text_encoder, make_vae(), None, SCHEDULER))
+    model = StableDiffusion(ModelConfig(base="sd15"), Parts(unet, text_encoder, make_vae(), None, SCHEDULER))
     assert len(model.target_modules("lora_unet")) == 192
     assert len(model.target_modules("lora_te")) == 72
 

@@ -53,9 +53,12 @@ def test_damaged_weights_are_reported(folder):
         load(folder)
 
 
-def test_v_prediction_model_is_refused(folder):
+def test_what_a_model_predicts_is_read_from_it(folder):
+    assert load(folder).objective.prediction == "epsilon"
     change_json(folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
-    with pytest.raises(ModelError, match="v_prediction"):
+    assert load(folder).objective.prediction == "v"
+    change_json(folder / "scheduler" / "scheduler_config.json", prediction_type="sample")
+    with pytest.raises(ModelError, match="'sample'"):
         load(folder)
 
 
@@ -70,7 +73,7 @@ def test_another_family_is_refused_before_its_parts_are_looked_for(folder, kind,
 
 
 @pytest.mark.parametrize(
-    ("change", "word"), [({"in_channels": 9}, "inpainting"), ({"use_linear_projection": True}, "2.x")]
+    ("change", "word"), [({"in_channels": 9}, "inpainting"), ({"use_linear_projection": True}, "family to sd2")]
 )
 def test_another_kind_of_unet_is_refused(folder, change, word):
     change_json(folder / "unet" / "config.json", **change)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lora_nb.config import ModelConfig
 from lora_nb.errors import ModelError
 from lora_nb.models.stable_diffusion import Parts, StableDiffusion
 from tests.tiny_models import SCHEDULER, make_text_encoder, make_unet, make_vae
@@ -73,7 +74,7 @@ def test_layers_have_kohyas_names_in_both_layouts_of_the_text_encoder():
     inner = getattr(make_text_encoder(514), "text_model", make_text_encoder(514))
     names = []
     for encoder in (inner, Wrapped(inner)):
-        model = StableDiffusion("tiny", Parts(make_unet(), encoder, make_vae(), None, SCHEDULER))
+        model = StableDiffusion(ModelConfig(base="tiny"), Parts(make_unet(), encoder, make_vae(), None, SCHEDULER))
         names.append({model.key_name("lora_te", target) for target in model.target_modules("lora_te")})
     assert names[0] == names[1]
     assert len(names[0]) == 18

@@ -13,14 +13,16 @@ DATA = Path(__file__).parents[1] / "data"
 GOLDEN = json.loads((DATA / "loss_weights.json").read_text())
 
 
-@pytest.mark.parametrize(("name", "golden"), [("min_snr", "min_snr_epsilon"), ("debiased", "debiased_epsilon")])
-def test_weights_equal_kohyas(name, golden):
-    weights = LOSS_WEIGHTS[name](torch.tensor(GOLDEN["snr"]), LossConfig(min_snr_gamma=GOLDEN["gamma"]))
-    torch.testing.assert_close(weights, torch.tensor(GOLDEN[golden]), rtol=1e-5, atol=1e-7)
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize("name", ["min_snr", "debiased"])
+def test_weights_equal_kohyas(name, prediction):
+    config = LossConfig(min_snr_gamma=GOLDEN["gamma"])
+    weights = LOSS_WEIGHTS[name](torch.tensor(GOLDEN["snr"]), config, prediction)
+    torch.testing.assert_close(weights, torch.tensor(GOLDEN[f"{name}_{prediction}"]), rtol=1e-5, atol=1e-7)
 
 
 def test_no_weighting_treats_all_alike():
-    assert LOSS_WEIGHTS["none"](torch.tensor([0.01, 1000.0]), LossConfig()).tolist() == [1, 1]
+    assert LOSS_WEIGHTS["none"](torch.tensor([0.01, 1000.0]), LossConfig(), "v").tolist() == [1, 1]
 
 
 def test_l2_equals_kohyas_and_is_one_number_an_example():
