@@ -1,11 +1,14 @@
 """Tags for pictures from a WD v3 tagger: a model that knows thousands of booru tags.
 
-Works with every folder that holds model.onnx and selected_tags.csv in that format, such as those of
-SmilingWolf/wd-vit-tagger-v3 on the Hugging Face hub. Runs through onnxruntime, on the CPU if there is nothing faster.
+Works with every folder that holds model.onnx and selected_tags.csv in that format, and with every tagger of that kind
+on the Hugging Face hub, such as SmilingWolf/wd-vit-tagger-v3. Runs through onnxruntime, on the CPU if there is nothing
+faster.
 """
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lora_nb.captioners.sources import find_captioner
 from lora_nb.dataset.decoding import to_rgb
 from lora_nb.dataset.tags import join_tags
 from lora_nb.errors import MissingPackageError, ModelError
+
+WD_TAGGER = "SmilingWolf/wd-swinv2-tagger-v3"  # the tutorial's choice for anime and drawings
+FILES = ("model.onnx", "selected_tags.csv")
+LOWEST_CHARACTER_CUT = 0.15  # as in the reference: a character is not named on less
 
 GENERAL, CHARACTER, RATING = 0, 4, 9  # the categories of selected_tags.csv
 
@@ -39,8 +47,9 @@ class _Tag:
 class WdTagger:
     """A loaded tagger. `predict` gives every tag's probability, `caption` a line of the likely ones."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load the model. Raises ModelError if the folder does not hold a WD tagger."""
+    def __init__(self, base: str | Path = WD_TAGGER) -> None:
+        """Load the model from a folder or the hub. Raises ModelError if there is no WD tagger."""
+        folder = find_captioner(str(base), FILES)
         self._tags = _read_tags(_find(folder, "selected_tags.csv"))
         self._session = _open_session(_find(folder, "model.onnx"))
         self._input = self._session.get_inputs()[0]
@@ -65,11 +74,30 @@ class WdTagger:
             results += [self._name(row) for row in probabilities]
         return results
 
-    def caption(self, picture: Image.Image, threshold: float = 0.35, character_threshold: float = 0.85) -> str:
-        """The tags that are at least as likely as the thresholds, the surest first."""
+    def describe_device(self) -> str:
+        """Where the model runs, for the user to read."""
+        return f"WD tagger on {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
+
+    def caption(
+        self,
+        picture: Image.Image,
+        threshold: float | None = 0.35,
+        character_threshold: float | None = 0.85,
+        unwanted: Collection[str] = (),
+    ) -> str:
+        """The tags that are at least as likely as the thresholds, the surest first, without the unwanted ones.
+
+        A threshold of None is chosen for the picture: in the largest gap between two neighbouring probabilities
+        (maximum cut, Largeron et al. 2012).
+        """
         probabilities = self.predict([picture])[0]
-        limits = {tag.name: character_threshold if tag.category == CHARACTER else threshold for tag in self._tags}
-        sure = {name: value for name, value in probabilities.items() if value >= limits[name]}
+        left_out = {_spell(tag.strip()) for tag in unwanted}
+        sure: dict[str, float] = {}
+        for category, limit in ((GENERAL, threshold), (CHARACTER, character_threshold)):
+            values = {tag.name: probabilities[tag.name] for tag in self._tags if tag.category == category}
+            if limit is None:
+                limit = find_cut(list(values.values()), LOWEST_CHARACTER_CUT if category == CHARACTER else 0.0)
+            sure |= {name: value for name, value in values.items() if value >= limit and name not in left_out}
         return join_tags(sorted(sure, key=lambda name: -sure[name]))
 
     def _name(self, row: NDArray[np.float32]) -> dict[str, float]:
@@ -79,6 +107,16 @@ class WdTagger:
                 "The two files belong to different models: download both again."
             )
         return {tag.name: float(value) for tag, value in zip(self._tags, row, strict=True) if tag.category != RATING}
+
+
+def find_cut(probabilities: list[float], lowest: float = 0.0) -> float:
+    """The threshold in the middle of the largest gap between neighbouring probabilities, at least `lowest`."""
+    ordered = sorted(probabilities, reverse=True)
+    gaps = [high - low for high, low in pairwise(ordered)]
+    if not gaps:
+        return lowest
+    place = gaps.index(max(gaps))
+    return max(lowest, (ordered[place] + ordered[place + 1]) / 2)
 
 
 def prepare(picture: Image.Image, size: int) -> NDArray[np.float32]:

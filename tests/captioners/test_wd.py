@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lora_nb.captioners.wd import WdTagger, prepare
+from lora_nb.captioners.wd import WdTagger, find_cut, prepare
 from lora_nb.errors import MissingPackageError, ModelError
 
 onnx = pytest.importorskip("onnx")
@@ -139,3 +139,16 @@ def test_without_onnxruntime_the_pip_command_is_given(tmp_path, monkeypatch):
 
     with pytest.raises(MissingPackageError, match="pip install onnxruntime"):
         WdTagger(folder)
+
+
+def test_the_cut_lies_in_the_largest_gap():
+    assert find_cut([0.9, 0.1, 0.8, 0.3]) == pytest.approx(0.55)
+    assert find_cut([0.2, 0.01], lowest=0.15) == 0.15
+    assert find_cut([0.4]) == 0 and find_cut([], lowest=0.15) == 0.15
+
+
+def test_thresholds_can_be_chosen_for_the_picture_and_tags_left_out(tagger):
+    picture = Image.new("RGB", (SIZE, SIZE), (255, 102, 0))  # red 1, the face 0.56, green 0.4, blue 0
+    assert tagger.caption(picture, threshold=0.1) == "much red, ^_^, much green"
+    assert tagger.caption(picture, threshold=None) == "much red"
+    assert tagger.caption(picture, threshold=0.1, unwanted=["much_red", "^_^"]) == "much green"

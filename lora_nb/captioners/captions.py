@@ -1,0 +1,87 @@
+"""Captions for a whole dataset by a captioner: written picture by picture, so that a cut loses nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+from PIL import Image
+
+from lora_nb.dataset.images import Dataset, ImageItem, open_picture
+from lora_nb.dataset.tags import CaptionChange, caption_path, join_tags, read_caption, split_tags, write_caption
+from lora_nb.errors import ConfigError, Problem
+
+Existing = Literal["skip", "replace", "append", "prepend"]
+
+
+class Captioner(Protocol):
+    """What looks at a picture and says what is on it."""
+
+    def caption(self, picture: Image.Image) -> str: ...
+    def describe_device(self) -> str: ...
+
+
+def load_captioner(name: str, base: str | Path | None = None, device: str = "cpu") -> Captioner:
+    """Load a captioner by its kind, "wd" for drawings or "florence" for photographs; `base` is a folder or hub name."""
+    if name not in CAPTIONERS:
+        fix = f"Choose one of: {', '.join(CAPTIONERS)}."
+        raise ConfigError("There is no such captioner.", [Problem("captioner", f"{name!r} is unknown.", fix)])
+    return CAPTIONERS[name](base, device)
+
+
+def _load_wd(base: str | Path | None, device: str) -> Captioner:
+    from lora_nb.captioners.wd import WD_TAGGER, WdTagger
+
+    return WdTagger(base or WD_TAGGER)
+
+
+def _load_florence(base: str | Path | None, device: str) -> Captioner:
+    from lora_nb.captioners.florence import FLORENCE, Florence
+
+    return Florence(base or FLORENCE, device)
+
+
+# to add one: write its file and a function here
+CAPTIONERS: dict[str, Callable[[str | Path | None, str], Captioner]] = {"wd": _load_wd, "florence": _load_florence}
+
+
+def caption_dataset(
+    dataset: Dataset,
+    caption: Callable[[Image.Image], str],
+    *,
+    existing: Existing = "skip",
+    trigger_words: tuple[str, ...] = (),
+    dry_run: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[CaptionChange]:
+    """Let a captioner describe every picture, and put the trigger words first. Returns what changed.
+
+    existing: what happens to captions that are there: "skip" leaves them, "replace" writes them anew, "append" and
+    "prepend" add what they do not say yet. Each caption is written as soon as it is made, and doing the same again
+    changes nothing: a run that was cut goes on where it stopped.
+    """
+    changes = []
+    for done, item in enumerate(dataset.items, start=1):
+        before = read_caption(item.path)
+        if not (existing == "skip" and before):
+            after = _merge(before or "", caption(open_picture(item.path)), existing, trigger_words)
+            if after != (before or ""):
+                changes.append(_write(item, before or "", after, dry_run))
+        on_progress(done, len(dataset.items))
+    return changes
+
+
+def _merge(before: str, found: str, existing: Existing, trigger_words: tuple[str, ...]) -> str:
+    """The new caption: trigger words, then old and new in the order asked for, nothing twice."""
+    old = split_tags(before) if existing in ("append", "prepend") else []
+    is_sentence = found.endswith((".", "!", "?"))  # kept whole; tags are compared one by one
+    new = ([found] if found not in before else []) if is_sentence and old else split_tags(found)
+    both = [*new, *old] if existing == "prepend" else [*old, *new]
+    if is_sentence and not old:
+        return join_tags([*trigger_words, found])
+    return join_tags(dict.fromkeys([*trigger_words, *both]))
+
+
+def _write(item: ImageItem, before: str, after: str, dry_run: bool) -> CaptionChange:
+    if not dry_run:
+        write_caption(item.path, after)
+    return CaptionChange(caption_path(item.path), before, after)
