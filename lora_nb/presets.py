@@ -1,39 +1,72 @@
 """What settings does the tutorial advise for this model, this machine and this many pictures?"""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
 
 from lora_nb.config import (
     WORKSHOP_MODEL,
     AdapterConfig,
     DataConfig,
-    ModelConfig,
     OptimizerConfig,
     RunConfig,
     SampleConfig,
     TrainConfig,
 )
+from lora_nb.config_file import make_config
 from lora_nb.environment import Machine
+
+
+@dataclass(frozen=True)
+class FamilyAdvice:
+    """What differs between the families."""
+
+    resolution: int  # in pixels, what the base model was trained at
+    max_bucket_size: int
+    guidance_scale: float  # for the sample pictures
+    comfortable_gib: float  # of GPU memory; with less, gradient checkpointing is turned on
+
+
+FAMILIES = {
+    "sd1": FamilyAdvice(512, 1024, 7.0, 12),
+    "sd2": FamilyAdvice(768, 1536, 7.0, 16),  # 2.1; the 512 pixel edition is rare
+    "sdxl": FamilyAdvice(1024, 2048, 6.0, 30),
+}
 
 
 def advise_config(
     machine: Machine,
     base: str = WORKSHOP_MODEL,
     trigger_words: tuple[str, ...] = (),
-    family: Literal["sd1", "sd2"] = "sd1",
+    family: str = "sd1",
 ) -> TrainConfig:
-    """The settings that a new project starts from; every one of them can be changed afterwards."""
+    """The settings that a new project starts from; every one of them can be changed afterwards.
+
+    What the family cannot use, such as noise offset, comes switched off.
+    """
     prompt = ", ".join(trigger_words)
     if base == WORKSHOP_MODEL:
         return _advise_workshop(trigger_words, prompt)
-    return TrainConfig(
-        model=ModelConfig(family=family, base=base),
-        data=DataConfig(trigger_words=trigger_words, keep_tokens=len(trigger_words)),
-        run=RunConfig(
-            precision=machine.precision,
-            gradient_checkpointing=machine.gpu is not None and machine.gpu_memory_gib < 12,
-        ),
-        samples=SampleConfig(prompts=(prompt,) if prompt else ()),
-    )
+    advice = FAMILIES[family]
+    settings: dict[str, Any] = {
+        "model": {"family": family, "base": base},
+        "data": {
+            "trigger_words": trigger_words,
+            "keep_tokens": len(trigger_words),
+            "resolution": advice.resolution,
+            "max_bucket_size": advice.max_bucket_size,
+        },
+        "run": {
+            "precision": machine.precision,
+            "gradient_checkpointing": machine.gpu is not None and machine.gpu_memory_gib < advice.comfortable_gib,
+        },
+        "samples": {
+            "prompts": (prompt,) if prompt else (),
+            "width": advice.resolution,
+            "height": advice.resolution,
+            "guidance_scale": advice.guidance_scale,
+        },
+    }
+    return make_config(settings)
 
 
 def _advise_workshop(trigger_words: tuple[str, ...], prompt: str) -> TrainConfig:

@@ -71,8 +71,7 @@ def generate(model: DiffusionModel, settings: GenerationConfig) -> Image.Image:
         if settings.guidance_scale > 1:  # at 1, the prediction without the prompt has no say
             negative = model.encode_captions([settings.negative_prompt], settings.clip_skip)
         latents: Tensor = pipeline(
-            **model.pipeline_inputs(conditioning, negative),
-            guidance_scale=settings.guidance_scale,
+            **model.pipeline_inputs(conditioning, negative, settings),
             num_inference_steps=settings.steps,
             width=settings.width,
             height=settings.height,

@@ -21,6 +21,14 @@ def tiny_sd2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_sd2(tmp_path_factory.mktemp("models") / "tiny_sd2")
 
 
+@pytest.fixture(scope="session")
+def tiny_sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete, tiny SDXL. Read it, do not change it."""
+    from tests.tiny_models import save_tiny_sdxl
+
+    return save_tiny_sdxl(tmp_path_factory.mktemp("models") / "tiny_sdxl")
+
+
 @pytest.fixture
 def tiny_sd1(tiny_sd1_folder: Path):
     """That model, freshly loaded."""
@@ -37,3 +45,12 @@ def tiny_sd2(tiny_sd2_folder: Path):
     from lora_nb.models.base import load_model
 
     return load_model(ModelConfig(family="sd2", base=str(tiny_sd2_folder)))
+
+
+@pytest.fixture
+def tiny_sdxl(tiny_sdxl_folder: Path):
+    """That model, freshly loaded."""
+    from lora_nb.config import ModelConfig
+    from lora_nb.models.base import load_model
+
+    return load_model(ModelConfig(family="sdxl", base=str(tiny_sdxl_folder)))

@@ -20,6 +20,8 @@ def test_the_precision_fits_the_gpu():
 def test_advised_settings_follow_the_machine_and_the_model():
     t4 = advise_config(machine(gpu="Tesla T4", gpu_memory_gib=14.6), "owner/model", ("mochi", "hat"))
     assert t4.run.precision == "fp16" and t4.data.resolution == 512 and t4.data.keep_tokens == 2
+    xl = advise_config(machine(gpu="Tesla T4", gpu_memory_gib=14.6), "owner/xl", ("mochi",), "sdxl")
+    assert xl.data.resolution == xl.samples.width == 1024 and xl.run.gradient_checkpointing
     small = advise_config(machine(), trigger_words=("mochi",))
     assert small.model.base == "workshop" and small.run.precision == "fp32" and small.samples.prompts == ("mochi",)
 

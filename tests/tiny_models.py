@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 SCHEDULER = {  # as in Stable Diffusion 1.5's own folder
     "_class_name": "PNDMScheduler",
@@ -52,44 +52,49 @@ def save_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-def make_text_encoder(vocabulary_size: int, width: int = WIDTH, layers: int = 3) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=vocabulary_size,
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            max_position_embeddings=77,
-            bos_token_id=vocabulary_size - 2,
-            eos_token_id=vocabulary_size - 1,
-            pad_token_id=vocabulary_size - 1,
-        )
+def make_text_config(vocabulary_size: int, width: int = WIDTH, layers: int = 3) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        projection_dim=width,
+        bos_token_id=vocabulary_size - 2,
+        eos_token_id=vocabulary_size - 1,
+        pad_token_id=vocabulary_size - 1,
     )
 
 
+def make_text_encoder(vocabulary_size: int, width: int = WIDTH, layers: int = 3) -> CLIPTextModel:
+    return CLIPTextModel(make_text_config(vocabulary_size, width, layers))
+
+
 def make_unet(width: int = WIDTH, **options: Any) -> UNet2DConditionModel:
+    shape = {
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }
     return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(32, 64),
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=8,
-        **options,
+        **(shape | options),
     )
 
 
-def make_vae() -> AutoencoderKL:
+def make_vae(**options: Any) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 16, 16),  # three levels: a latent cell is 4 pixels wide
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         norm_num_groups=4,
         sample_size=64,
-        scaling_factor=0.18215,
+        **({"scaling_factor": 0.18215} | options),
     )
 
 
@@ -103,16 +108,57 @@ def save_tiny_sd2(folder: Path) -> Path:
     return _save_stable_diffusion(folder, SCHEDULER_V, use_linear_projection=True)
 
 
+def save_tiny_sdxl(folder: Path) -> Path:
+    """The same for SDXL: two text encoders of different widths, and a U-Net that is told the picture's size."""
+    vocabulary_size = save_tokenizer(folder / "tokenizer")
+    save_tokenizer(folder / "tokenizer_2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        parts = {
+            "unet": make_sdxl_unet(),
+            "vae": make_vae(scaling_factor=0.13025, force_upcast=True),
+            "text_encoder": make_text_encoder(vocabulary_size),
+            "text_encoder_2": CLIPTextModelWithProjection(make_text_config(vocabulary_size, 2 * WIDTH)),
+        }
+    kinds = {
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "force_zeros_for_empty_prompt": True,
+    }
+    scheduler = SCHEDULER | {"_class_name": "EulerDiscreteScheduler"}
+    return _save_parts(folder, "StableDiffusionXLPipeline", parts, scheduler, PARTS | kinds)
+
+
+def make_sdxl_unet() -> UNet2DConditionModel:
+    return make_unet(
+        3 * WIDTH,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 2 * WIDTH,
+    )
+
+
 def _save_stable_diffusion(folder: Path, scheduler: dict[str, Any], **unet: Any) -> Path:
     vocabulary_size = save_tokenizer(folder / "tokenizer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         parts = {"unet": make_unet(**unet), "vae": make_vae(), "text_encoder": make_text_encoder(vocabulary_size)}
+    optional = {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
+    return _save_parts(folder, "StableDiffusionPipeline", parts, scheduler, PARTS | optional)
+
+
+def _save_parts(
+    folder: Path, pipeline: str, parts: dict[str, Any], scheduler: dict[str, Any], kinds: dict[str, Any]
+) -> Path:
     for name, part in parts.items():
         part.save_pretrained(folder / name)
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
-    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.39.0"} | PARTS
-    optional = {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
-    (folder / "model_index.json").write_text(json.dumps(index | optional))
+    index = {"_class_name": pipeline, "_diffusers_version": "0.39.0"} | kinds
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder

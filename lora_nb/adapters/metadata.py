@@ -52,12 +52,17 @@ OFF = {  # what kohya has and this package does not
 FAMILIES = {  # ours => kohya's name for it, and Stability's
     "sd1": {"ss_base_model_version": "sd_v1", "architecture": "stable-diffusion-v1"},
     "sd2": {"ss_base_model_version": "sd_v2", "architecture": "stable-diffusion-v2-512"},
+    "sdxl": {"ss_base_model_version": "sdxl_base_v1-0", "architecture": "stable-diffusion-xl-v1-base"},
 }
 V_FAMILIES = {  # the same for models that predict v, where that makes a difference
     "sd1": {"ss_base_model_version": "sd_v1_v", "architecture": "stable-diffusion-v1"},
     "sd2": {"ss_base_model_version": "sd_v2_v", "architecture": "stable-diffusion-v2-768-v"},
 }
-IMPLEMENTATIONS = {"sd1": "diffusers", "sd2": "diffusers"}  # whose layer names are used
+IMPLEMENTATIONS = {  # whose layer names are used
+    "sd1": "diffusers",
+    "sd2": "diffusers",
+    "sdxl": "https://github.com/Stability-AI/generative-models",
+}
 PRECISION_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 OPTIMIZER_NAMES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 

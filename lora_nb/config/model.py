@@ -12,10 +12,10 @@ WORKSHOP_MODEL = "workshop"  # the value of `model.base` that means the small mo
 class ModelConfig(Section):
     """Which model the LoRA is trained for."""
 
-    family: Literal["sd1", "sd2"] = setting(
+    family: Literal["sd1", "sd2", "sdxl"] = setting(
         "sd1",
         "Model family",
-        "The architecture of the base model: sd1 is Stable Diffusion 1.x, sd2 is 2.x.",
+        "The architecture of the base model: sd1 is Stable Diffusion 1.x, sd2 is 2.x, sdxl is Stable Diffusion XL.",
         kohya="v2, sdxl",
     )
     base: str = setting(
@@ -32,6 +32,7 @@ class ModelConfig(Section):
         "Which layer of the text encoder to read, counted from its end. The tutorial uses 2 for anime models, which "
         "were trained that way, and 1 for everything else.",
         kohya="clip_skip",
+        not_for={"sdxl": "SDXL was trained with one layer of its text encoders, and is always read there."},
         ge=1,
         le=12,
     )
@@ -49,6 +50,15 @@ class ModelConfig(Section):
         "Train down to pure noise, as some v-prediction models were: lets pictures be very dark or very bright. auto "
         "reads it from the model. Only for models that predict v.",
         kohya="zero_terminal_snr",
+        advanced=True,
+    )
+    crop_conditioning: Literal["true", "kohya"] = setting(
+        "true",
+        "Crop conditioning",
+        "SDXL is told how much was cut off each picture, so that it learns not to cut heads off. true: what was "
+        "really cut off. kohya: the values that kohya's trainer gives, often on the other axis.",
+        kohya="(always its own)",
+        not_for=dict.fromkeys(("sd1", "sd2"), "Only SDXL is told how its pictures were cropped."),
         advanced=True,
     )
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lora_nb.config import WORKSHOP_MODEL, ModelConfig, NoiseConfig
+from lora_nb.config import WORKSHOP_MODEL, GenerationConfig, ModelConfig, NoiseConfig
 from lora_nb.errors import ModelError
 
 Conditioning = dict[str, Tensor]  # everything that the denoiser takes besides latents and time; first axis is B
@@ -22,6 +22,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 MODELS = {  # to add a family: one file with `load`, one line here
     "sd1": "lora_nb.models.stable_diffusion:load",
     "sd2": "lora_nb.models.stable_diffusion:load",
+    "sdxl": "lora_nb.models.sdxl:load",
 }
 
 
@@ -99,8 +100,10 @@ class DiffusionModel(Protocol):
     def pipeline(self, scheduler: Any) -> Any:
         """diffusers' pipeline on these very weights, to generate with the given sampler."""
 
-    def pipeline_inputs(self, conditioning: Conditioning, negative: Conditioning | None) -> dict[str, Any]:
-        """The conditioning of one prompt, and of the negative prompt if there is one, as that pipeline takes it."""
+    def pipeline_inputs(
+        self, conditioning: Conditioning, negative: Conditioning | None, settings: GenerationConfig
+    ) -> dict[str, Any]:
+        """One prompt's conditioning, the negative prompt's if it has a say, and the guidance, for that pipeline."""
 
     def latents_to_decode(self, latents: Tensor, height: int, width: int) -> Tensor:
         """That pipeline's latents of a picture of height x width => (B, C, H/f, W/f), as decode_latents takes them."""

@@ -43,6 +43,12 @@ def decode_with_vae(vae: Any, latents: Tensor) -> Tensor:
     return pixels.float().clamp(-1, 1)
 
 
+def vae_precision(config: Any, dtype: torch.dtype | None) -> torch.dtype | None:
+    """The precision a VAE can bear: one that overflows in fp16, as SDXL's own does, stays in fp32 there."""
+    overflows = (config if isinstance(config, dict) else dict(config)).get("force_upcast", True)
+    return torch.float32 if dtype == torch.float16 and overflows else dtype
+
+
 def latent_factor_of(vae: Any) -> int:
     """How many pixels, in width and in height, one cell of the latents stands for."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lora_nb.config import ModelConfig
+from lora_nb.config import GenerationConfig, ModelConfig
 from lora_nb.errors import ModelError
 from lora_nb.models.base import Conditioning, Geometry, Objective, check_folder, explain_damage, find_variant
 from lora_nb.models.clip import count_tokens, encode_clip
@@ -117,8 +117,10 @@ class StableDiffusion:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    def pipeline_inputs(self, conditioning: Conditioning, negative: Conditioning | None) -> dict[str, Any]:
-        inputs = {"prompt_embeds": conditioning["encoder_hidden_states"]}
+    def pipeline_inputs(
+        self, conditioning: Conditioning, negative: Conditioning | None, settings: GenerationConfig
+    ) -> dict[str, Any]:
+        inputs = {"prompt_embeds": conditioning["encoder_hidden_states"], "guidance_scale": settings.guidance_scale}
         return inputs | ({"negative_prompt_embeds": negative["encoder_hidden_states"]} if negative else {})
 
     def latents_to_decode(self, latents: Tensor, height: int, width: int) -> Tensor:

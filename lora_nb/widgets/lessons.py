@@ -23,13 +23,17 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
     """
     import torch
 
+    from lora_nb.training.batches import geometry_of
+
     with torch.no_grad():
         levels = torch.tensor(timesteps, device=model.device)  # (B,)
         latents = image.mean.to(model.device).expand(len(timesteps), -1, -1, -1)  # (B, C, h, w)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
         noisy = model.objective.add_noise(latents, noise, levels)
         captions = [image.item.caption] * len(timesteps)
-        answer = model.predict(noisy, levels, model.encode_captions(captions, clip_skip)).float()
+        conditioning = model.encode_captions(captions, clip_skip)
+        conditioning = model.add_geometry(conditioning, [geometry_of(image)] * len(timesteps))
+        answer = model.predict(noisy, levels, conditioning).float()
         clean = model.objective.clean(noisy, answer, levels)
         pictures = _to_pictures(model.decode_latents(torch.cat([noisy, clean])))
     labels = [f"timestep {step}" for step in timesteps] + ["the model's guess"] * len(timesteps)

@@ -17,7 +17,7 @@ from lora_nb.training.runs import train_project
 from tests.adapters.helpers import add_trained, deltas_of, load_in_diffusers, save_trained
 from tests.training.conftest import project  # noqa: F401
 
-FAMILIES = ["sd2"]
+FAMILIES = ["sd2", "sdxl"]
 
 
 @pytest.fixture(params=FAMILIES)
