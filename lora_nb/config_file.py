@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_nb.config import TrainConfig, facts_of, list_settings
-from lora_nb.config.applicability import check_applicability, find_inapplicable, off_values, switch_off
+from lora_nb.config.applicability import check_applicability, find_unusable, off_values, switch_off
 from lora_nb.errors import ConfigError, Problem
 from lora_nb.files import write_whole
 
@@ -68,7 +68,7 @@ def _forget_defaults(values: dict[str, Any], changes: dict[str, Any]) -> None:
     kinds = [(values["model"]["family"], values["adapter"]["kind"])]
     kinds.append((str(changes.get("model.family", kinds[0][0])), str(changes.get("adapter.kind", kinds[0][1]))))
     off = off_values()
-    for name in {name for family, adapter in kinds for name in find_inapplicable(family, adapter)}:
+    for name in {name for family, adapter in kinds for name in find_unusable(family, adapter)}:
         section, _, field = name.partition(".")
         default = TrainConfig.model_fields[section].default
         if values[section][field] in (getattr(default, field), off[name]):

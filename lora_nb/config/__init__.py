@@ -70,7 +70,7 @@ def read_setting(config: TrainConfig, name: str) -> Any:
 
 
 def facts_of(field: FieldInfo) -> dict[str, Any]:
-    """What `setting` noted beside a field's default and bounds: kohya, advanced, not_for, off, only_with."""
+    """What `setting` noted beside a field's default and bounds: kohya, advanced, off, and what it applies to."""
     return typing.cast(dict[str, Any], field.json_schema_extra)
 
 

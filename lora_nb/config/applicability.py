@@ -17,10 +17,33 @@ def find_inapplicable(family: str, adapter: str) -> dict[str, str]:
     return reasons
 
 
+def find_closed_choices(family: str, adapter: str) -> dict[str, dict[str, str]]:
+    """The single choices that cannot act on a model family or an adapter kind: {"loss.weighting": {"p2": reason}}."""
+    closed: dict[str, dict[str, str]] = {}
+    for name, field in list_settings():
+        for choice, not_for in facts_of(field)["choices_not_for"].items():
+            reason = not_for.get(family) or not_for.get(adapter)
+            if reason:
+                closed.setdefault(name, {})[choice] = reason
+    return closed
+
+
+def find_unusable(family: str, adapter: str) -> set[str]:
+    """The settings whose default cannot act on a model family or an adapter kind."""
+    closed = find_closed_choices(family, adapter)
+    choices = {name for name in closed if read_setting(TrainConfig(), name) in closed[name]}
+    return choices | find_inapplicable(family, adapter).keys()
+
+
 def check_applicability(config: TrainConfig, where: str) -> list[Problem]:
     """Report every setting that was given a value here and cannot act."""
     off = off_values()
     problems = []
+    for name, closed in find_closed_choices(config.model.family, config.adapter.kind).items():
+        value = read_setting(config, name)
+        if value in closed and value != off[name]:
+            fix = "Choose another one."
+            problems.append(Problem(f"{where}, {name}", f"{value!r} cannot be used here: {closed[value]}", fix))
     for name, reason in find_inapplicable(config.model.family, config.adapter.kind).items():
         value = read_setting(config, name)
         if value != off[name]:
@@ -51,7 +74,7 @@ def switch_off(values: Any) -> Any:
     family, adapter = (_choice(values, *path) for path in (("model", "family"), ("adapter", "kind")))
     off = off_values()
     result = {section: dict(part) if isinstance(part, dict) else part for section, part in values.items()}
-    for name in find_inapplicable(family, adapter):
+    for name in find_unusable(family, adapter):
         section, _, field = name.partition(".")
         part = result.setdefault(section, {})
         if isinstance(part, dict):

@@ -15,6 +15,7 @@ def setting(
     kohya: str = "",
     advanced: bool = False,
     not_for: dict[str, str] | None = None,
+    choices_not_for: dict[str, dict[str, str]] | None = None,
     off: Any = _DEFAULT,
     only_with: str = "",
     **bounds: Any,
@@ -22,6 +23,7 @@ def setting(
     """Declare one setting: `help` says what it does, what it costs and what the tutorial advises.
 
     not_for: model families and adapter kinds on which the setting cannot act, each with the reason.
+    choices_not_for: the same for single choices of a setting: {"locon": {"flux": "Flux has no 3x3 convolutions."}}.
     off: the value that does nothing, taken where the setting cannot act. The default, unless it is given.
     only_with: another setting's value without which this one is not looked at: "loss.weighting=min_snr".
     """
@@ -29,6 +31,7 @@ def setting(
         "kohya": kohya,
         "advanced": advanced,
         "not_for": not_for or {},
+        "choices_not_for": choices_not_for or {},
         "off": default if off is _DEFAULT else off,
         "only_with": only_with,
     }

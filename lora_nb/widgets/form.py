@@ -9,13 +9,14 @@ import ipywidgets
 from pydantic.fields import FieldInfo
 
 from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
+from lora_nb.config.applicability import find_idle, find_inapplicable
 from lora_nb.config_file import change_settings
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.errors import ConfigError, LoraNbError, Problem
 from lora_nb.project import Project
 from lora_nb.widgets.controls import Control, make_control, make_help
-from lora_nb.widgets.messages import bad, good
+from lora_nb.widgets.messages import bad, good, note
 
 OnChange = Callable[[TrainConfig], str | None]  # what it returns stands below the form
 
@@ -26,6 +27,7 @@ class Row:
 
     field: FieldInfo
     control: Control
+    why_off: Any  # the reason why it cannot be changed now
     error: Any
     box: Any
 
@@ -38,7 +40,8 @@ class SettingsForm:
     """The settings of a training as a form: `value` always holds settings that work.
 
     A value that does not work is explained beside its field and waits there, while the last one that worked stays
-    in force. `on_change` is called with the new settings after every change. `names` chooses what to show: settings
+    in force. What cannot act on the chosen family and adapter, or waits for another setting, is grey and says why.
+    `on_change` is called with the new settings after every change. `names` chooses what to show: settings
     ("run.epochs") or whole sections ("run"), in which the rarely needed settings are shown on request.
     """
 
@@ -53,6 +56,8 @@ class SettingsForm:
         self._rows = {name: _make_row(field, read_setting(config, name)) for name, field in _choose(chosen).items()}
         for name, row in self._rows.items():
             row.control.widget.observe(lambda _, name=name: self._take(name), names="value")
+        self._is_showing = False  # while the form itself changes its fields
+        self._show_applicability()
         self._status = ipywidgets.HTML()
         self.widget = ipywidgets.VBox([*self._body(), self._status])
         rare = [row.box for name, row in self._rows.items() if row.is_advanced and name not in chosen]
@@ -83,11 +88,15 @@ class SettingsForm:
 
     def _take(self, name: str) -> None:
         """Take over what was typed if it works: together with what waits, since two values may need each other."""
+        if self._is_showing:
+            return
         before = self.value
         self._waiting[name] = self._rows[name].control.value
         self.errors = self._accept(list(self._waiting))
         if self.errors:  # then each for itself: one wrong value must not hold up the others
             self.errors = {key: text for key in list(self._waiting) for text in self._accept([key]).values()}
+        if self.value != before:
+            self._show_values()
         for key, row in self._rows.items():
             row.error.value = bad(self.errors.get(key, ""))
         self._status.value = self._describe_state() + (self._tell() if self.value != before else "")
@@ -97,11 +106,29 @@ class SettingsForm:
         try:
             self.value = change_settings(self.value, {name: self._waiting[name] for name in names})
         except ConfigError as error:
-            text = " ".join(f"{problem.message} {problem.fix}" for problem in error.problems)
-            return dict.fromkeys(names, text)
+            return dict.fromkeys(names, " ".join(_name_others(problem, names) for problem in error.problems))
         for name in names:
             del self._waiting[name]
         return {}
+
+    def _show_values(self) -> None:
+        """Show what else has changed with a setting: a new family switches some of them off, and greys them out."""
+        self._is_showing = True
+        try:
+            for name, row in self._rows.items():
+                value = read_setting(self.value, name)
+                if name not in self._waiting and row.control.widget.value != row.control.write(value):
+                    row.control.widget.value = row.control.write(value)
+        finally:
+            self._is_showing = False
+        self._show_applicability()
+
+    def _show_applicability(self) -> None:
+        """Grey out what cannot act now, with the reason beside it."""
+        reasons = find_idle(self.value) | find_inapplicable(self.value.model.family, self.value.adapter.kind)
+        for name, row in self._rows.items():
+            row.control.widget.disabled = name in reasons and name not in self._waiting
+            row.why_off.value = note(reasons.get(name, ""))
 
     def _describe_state(self) -> str:
         titles = ", ".join(str(self._rows[name].field.title) for name in self.errors)
@@ -156,9 +183,17 @@ def _choose(names: list[str]) -> dict[str, FieldInfo]:
 
 
 def _make_row(field: FieldInfo, value: Any) -> Row:
-    control, error = make_control(field, value), ipywidgets.HTML()
+    control, why_off, error = make_control(field, value), ipywidgets.HTML(), ipywidgets.HTML()
     layout = ipywidgets.Layout(margin="0 0 10px 0")
-    return Row(field, control, error, ipywidgets.VBox([control.widget, error, make_help(field)], layout=layout))
+    box = ipywidgets.VBox([control.widget, why_off, error, make_help(field)], layout=layout)
+    return Row(field, control, why_off, error, box)
+
+
+def _name_others(problem: Problem, names: list[str]) -> str:
+    """A problem in words, with its setting's name if it is another than those beside which it will stand."""
+    name = problem.where.split()[-1]
+    text = f"{problem.message} {problem.fix}"
+    return f"{name}: {text}" if "." in name and name not in names else text
 
 
 def _make_heading(section: str, purpose: str) -> Any:

@@ -19,6 +19,11 @@ def bad(text: str) -> str:
     return _paint(f"✗ {text}", _BAD) if text else ""
 
 
+def note(text: str) -> str:
+    """HTML for why something cannot be changed now; empty for no text."""
+    return f'<div style="{UNDER_FIELD}; font-weight: 600; opacity: .8">· {escape(text)}</div>' if text else ""
+
+
 def _paint(text: str, color: str) -> str:
     # role="status" makes screen readers say it when it changes
     return f'<div role="status" style="{UNDER_FIELD}; color: {color}; font-weight: 600">{escape(text)}</div>'

@@ -6,7 +6,8 @@ import pytest
 
 ipywidgets = pytest.importorskip("ipywidgets")
 
-from lora_nb.config import TrainConfig, list_settings  # noqa: E402
+from lora_nb.config import ModelConfig, TrainConfig, choices_of, facts_of, list_settings  # noqa: E402
+from lora_nb.config.applicability import find_idle, find_inapplicable  # noqa: E402
 from lora_nb.config_file import change_settings  # noqa: E402
 from lora_nb.errors import ConfigError  # noqa: E402
 from lora_nb.project import open_project  # noqa: E402
@@ -107,6 +108,38 @@ def test_help_names_what_it_does_its_bounds_and_kohyas_name():
     fields = dict(list_settings())
     assert "1 to 1,024; Kohya: network_dim" in make_help(fields["adapter.rank"]).value
     assert "above 0 to 1,024" in make_help(fields["adapter.alpha"]).value
+
+
+def test_a_setting_that_waits_for_another_is_grey_and_says_why(form):
+    assert form.controls["loss.min_snr_gamma"].disabled
+    assert "Only used when loss.weighting is min_snr." in form._rows["loss.min_snr_gamma"].why_off.value
+    form.controls["loss.weighting"].value = "min_snr"
+    assert not form.controls["loss.min_snr_gamma"].disabled
+    assert form._rows["loss.min_snr_gamma"].why_off.value == ""
+
+
+@pytest.mark.parametrize("family", choices_of(ModelConfig.model_fields["family"]))
+def test_what_cannot_act_on_a_family_is_grey_with_its_reason_and_off(family):
+    form = SettingsForm(TrainConfig())
+    form.controls["model.family"].value = family
+    assert form.errors == {} and form.value.model.family == family
+    refused = find_inapplicable(family, form.value.adapter.kind)
+    for name, widget in form.controls.items():
+        assert widget.disabled == (name in refused or name in find_idle(form.value)), name
+        if name in refused:
+            shown = make_control(dict(list_settings())[name], read_setting(form.value, name)).widget.value
+            assert widget.value == shown, f"{name} shows the value that is in force"
+    form.controls["model.family"].value = TrainConfig().model.family
+    assert form.value == TrainConfig(), "the way back brings the defaults back"
+
+
+def test_a_switch_that_would_ignore_what_was_set_names_it(form, monkeypatch):
+    form.controls["noise.offset"].value = "0.3"
+    field = dict(list_settings())["noise.offset"]
+    monkeypatch.setitem(facts_of(field), "not_for", {"lora": "There is nothing to shift <here>."})
+    form.controls["run.epochs"].value = "3"
+    error = form._rows["run.epochs"].error.value
+    assert "noise.offset: 0.3 would do nothing: There is nothing to shift &lt;here&gt;." in error
 
 
 def test_rarely_needed_settings_are_hidden_until_asked_for(form):

@@ -1,0 +1,80 @@
+"""For every setting: to which value the walk changes it, and where the effect must be seen.
+
+A setting without a row fails the walk, so that nobody can add one that is silently ignored.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """How to see that one setting acts."""
+
+    value: Any  # what it is changed to
+    seen: str = "lora"  # the field of Observed that must change
+    given: dict[str, Any] = field(default_factory=dict)  # what the setting needs beside it, before and after
+    families: dict[str, Any] = field(default_factory=dict)  # another value for a family
+
+    def value_for(self, family: str) -> Any:
+        return self.families.get(family, self.value)
+
+
+WITH_SAMPLES = {"samples.every_n_epochs": 1}
+
+ROWS: dict[str, Row] = {
+    "data.trigger_words": Row(["mochi", "tag"], "metadata"),
+    "data.keep_tokens": Row(3),
+    "data.shuffle_tags": Row(False),
+    "data.keep_tokens_separator": Row("|||"),
+    "data.caption_prefix": Row("a photo of"),
+    "data.caption_suffix": Row("on film"),
+    "data.tag_dropout": Row(0.9),
+    "data.wildcards": Row(True),
+    "data.caption_dropout": Row(1.0),
+    "data.caption_dropout_every_n_epochs": Row(1),
+    "data.resolution": Row(96),
+    "data.enable_buckets": Row(False),
+    "data.bucket_step": Row(32),
+    "data.min_bucket_size": Row(64),
+    "data.max_bucket_size": Row(64),
+    "data.enlarge_pictures": Row(False),
+    "adapter.kind": Row("locon"),
+    "adapter.rank": Row(8),
+    "adapter.alpha": Row(4.0),
+    "adapter.train_text_encoder": Row(False),
+    "optimizer.kind": Row("adamw8bit"),
+    "optimizer.learning_rate": Row(2e-3),
+    "optimizer.text_encoder_learning_rate": Row(2e-3),
+    "optimizer.weight_decay": Row(0.5),
+    "optimizer.max_grad_norm": Row(0.001),
+    "optimizer.lr_scheduler": Row("cosine"),
+    "optimizer.warmup_ratio": Row(0.5),
+    "noise.offset": Row(0.5),
+    "noise.adaptive": Row(0.9),
+    "loss.kind": Row("l1"),
+    "loss.weighting": Row("none"),
+    "loss.min_snr_gamma": Row(0.1, given={"loss.weighting": "min_snr"}),
+    "run.epochs": Row(2),
+    "run.batch_size": Row(2, given={"data.enable_buckets": False}),
+    "run.gradient_accumulation_steps": Row(2),
+    "run.precision": Row("bf16"),
+    "run.save_precision": Row("fp32"),
+    "run.gradient_checkpointing": Row(True, "model"),
+    "run.seed": Row(7),
+    "run.save_every_n_epochs": Row(2, "files", given={"run.epochs": 3}),
+    "samples.prompts": Row(["mochi", "forest"], "pictures", given=WITH_SAMPLES),
+    "samples.every_n_epochs": Row(1, "files"),
+    "samples.negative_prompt": Row("forest", "pictures", given=WITH_SAMPLES),
+    "samples.steps": Row(4, "pictures", given=WITH_SAMPLES),
+    "samples.guidance_scale": Row(1.0, "pictures", given=WITH_SAMPLES),
+    "samples.sampler": Row("ddim", "pictures", given=WITH_SAMPLES),
+    "samples.width": Row(128, "pictures", given=WITH_SAMPLES),
+    "samples.height": Row(128, "pictures", given=WITH_SAMPLES),
+    "samples.seed": Row(5, "pictures", given=WITH_SAMPLES),
+    "model.clip_skip": Row(2),
+}
+BY_HAND = {  # settings that the walk itself is made of, and the test that shows them acting
+    "model.family": "each family is walked",
+    "model.base": "each family is walked with its own model",
+}
