@@ -24,9 +24,9 @@ WITH_SAMPLES = {"samples.every_n_epochs": 1}
 
 ROWS: dict[str, Row] = {
     "data.trigger_words": Row(["mochi", "tag"], "metadata"),
-    "data.keep_tokens": Row(3),
+    "data.keep_tokens": Row(3, given={"data.keep_tokens_separator": ""}),
     "data.shuffle_tags": Row(False),
-    "data.keep_tokens_separator": Row("|||"),
+    "data.keep_tokens_separator": Row(""),
     "data.caption_prefix": Row("a photo of"),
     "data.caption_suffix": Row("on film"),
     "data.tag_dropout": Row(0.9),
@@ -73,6 +73,8 @@ ROWS: dict[str, Row] = {
     "samples.height": Row(128, "pictures", given=WITH_SAMPLES),
     "samples.seed": Row(5, "pictures", given=WITH_SAMPLES),
     "model.clip_skip": Row(2),
+    "model.prediction": Row("v", families={"sd2": "epsilon"}),
+    "model.zero_terminal_snr": Row("on", given={"model.prediction": "v"}),
 }
 BY_HAND = {  # settings that the walk itself is made of, and the test that shows them acting
     "model.family": "each family is walked",
