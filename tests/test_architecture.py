@@ -132,6 +132,7 @@ def literal(section: type[config.Section], name: str) -> set[str]:
 
 def test_every_choice_has_its_function():
     from lora_nb.adapters.kinds import ADAPTERS
+    from lora_nb.dataset.masks import MASKS
     from lora_nb.models.base import MODELS
     from lora_nb.sampling import SAMPLERS
     from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
@@ -143,6 +144,7 @@ def test_every_choice_has_its_function():
     assert literal(config.OptimizerConfig, "lr_scheduler") == set(LR_SCHEDULERS)
     assert literal(config.LossConfig, "kind") == set(LOSSES)
     assert literal(config.LossConfig, "weighting") == set(LOSS_WEIGHTS)
+    assert literal(config.DataConfig, "loss_mask") == set(MASKS)
     assert literal(config.PictureConfig, "sampler") == set(SAMPLERS)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from lora_nb import __version__
 from lora_nb.config import DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
+from lora_nb.dataset.final_captions import looks_per_epoch
 from lora_nb.dataset.images import Dataset, ImageItem
 from lora_nb.dataset.steps import StepPlan
 from lora_nb.dataset.tags import split_tags
@@ -20,7 +21,6 @@ from lora_nb.dataset.tags import split_tags
 OFF = {  # what kohya has and this package does not
     "ss_color_aug": "False",
     "ss_face_crop_aug_range": "None",
-    "ss_flip_aug": "False",
     "ss_fp8_base": "False",
     "ss_fp8_base_unet": "False",
     "ss_full_fp16": "False",
@@ -36,18 +36,10 @@ OFF = {  # what kohya has and this package does not
     "ss_multires_noise_iterations": "None",
     "ss_network_dropout": "None",
     "ss_noise_offset_random_strength": "False",
-    "ss_num_reg_images": "0",
-    "ss_num_validation_images": "0",
-    "ss_prior_loss_weight": "1.0",
-    "ss_random_crop": "False",
-    "ss_reg_dataset_dirs": "{}",
     "ss_resize_interpolation": "None",
     "ss_scale_weight_norms": "None",
     "ss_sd_scripts_commit_hash": "(unknown)",  # sd-scripts was not used
-    "ss_validate_every_n_epochs": "None",
     "ss_validate_every_n_steps": "None",
-    "ss_validation_seed": "None",
-    "ss_validation_split": "0.0",
 }
 FAMILIES = {  # ours => kohya's name for it, and Stability's
     "sd1": {"ss_base_model_version": "sd_v1", "architecture": "stable-diffusion-v1"},
@@ -92,7 +84,7 @@ def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run
         **_of_optimizer(config.optimizer, plan.steps, config.adapter.train_text_encoder),
         **_of_noise_and_loss(config.noise, config.loss),
         **_of_data(config.data),
-        **_of_dataset(dataset, plan),
+        **_of_dataset(dataset, plan, config.data),
         **_modelspec(config, run),
     }
     return OFF | {key: str(value) for key, value in values.items()}
@@ -128,11 +120,11 @@ def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
         "ss_batch_size_per_device": run.batch_size,
         "ss_total_batch_size": run.batch_size * run.gradient_accumulation_steps,
         "ss_seed": run.seed,
+        "ss_validation_seed": run.seed if config.data.validation_split else None,
         "ss_cache_latents": True,
         "ss_num_epochs": plan.epochs,
         "ss_max_train_steps": plan.steps,
         "ss_num_batches_per_epoch": plan.batches_per_epoch,
-        "ss_num_train_images": plan.seen_per_epoch,
     }
 
 
@@ -186,15 +178,18 @@ def _of_data(data: DataConfig) -> dict[str, Any]:
         "ss_caption_dropout_rate": data.caption_dropout,
         "ss_caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
         "ss_caption_tag_dropout_rate": data.tag_dropout,
+        "ss_flip_aug": data.flip,
+        "ss_random_crop": data.random_crop,
+        "ss_prior_loss_weight": data.prior_loss_weight,
+        "ss_validation_split": data.validation_split,
+        "ss_validate_every_n_epochs": 1 if data.validation_split else None,
     }
 
 
-def _of_dataset(dataset: Dataset, plan: StepPlan) -> dict[str, Any]:
+def _of_dataset(dataset: Dataset, plan: StepPlan, data: DataConfig) -> dict[str, Any]:
     """Folders, buckets and tags, as JSON: what the web UIs' LoRA panels show."""
-    folders: dict[str, list[ImageItem]] = {}
-    for item in dataset.items:
-        folders.setdefault(item.path.parent.name, []).append(item)
-    counts = {name: {"n_repeats": items[0].repeats, "img_count": len(items)} for name, items in folders.items()}
+    folders = _group([item for item in dataset.items if not item.is_regularisation])
+    regularisation = _group([item for item in dataset.items if item.is_regularisation])
     tags = {
         name: Counter(tag.lower() for item in items for tag in split_tags(item.caption))
         for name, items in folders.items()
@@ -204,10 +199,25 @@ def _of_dataset(dataset: Dataset, plan: StepPlan) -> dict[str, Any]:
     }
     info = {"buckets": buckets, "mean_img_ar_error": plan.mean_aspect_error}
     return {
-        "ss_dataset_dirs": json.dumps(counts),
+        "ss_dataset_dirs": json.dumps(_count(folders)),
+        "ss_reg_dataset_dirs": json.dumps(_count(regularisation)),
+        "ss_num_train_images": sum(looks_per_epoch(item, data) for item in dataset.items if not item.is_regularisation),
+        "ss_num_reg_images": sum(looks_per_epoch(item, data) for item in dataset.items if item.is_regularisation),
+        "ss_num_validation_images": plan.held_out,
         "ss_tag_frequency": json.dumps(tags, ensure_ascii=False),
         "ss_bucket_info": json.dumps(info),
     }
+
+
+def _group(items: list[ImageItem]) -> dict[str, list[ImageItem]]:
+    folders: dict[str, list[ImageItem]] = {}
+    for item in items:
+        folders.setdefault(item.path.parent.name, []).append(item)
+    return folders
+
+
+def _count(folders: dict[str, list[ImageItem]]) -> dict[str, dict[str, int]]:
+    return {name: {"n_repeats": items[0].repeats, "img_count": len(items)} for name, items in folders.items()}
 
 
 def _modelspec(config: TrainConfig, run: RunFacts) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Settings of pictures and captions."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -147,6 +147,63 @@ class DataConfig(Section):
         advanced=True,
     )
 
+    extra_resolutions: tuple[int, ...] = setting(
+        (),
+        "Extra resolutions",
+        "Show every picture at these resolutions, too, so that the LoRA works at several sizes. An epoch gets longer "
+        "by as much; the plan counts it. The bounds of the bucket sides grow and shrink with the resolution.",
+        kohya="(several datasets with other resolutions)",
+        advanced=True,
+    )
+    flip: bool = setting(
+        False,
+        "Mirror",
+        "Show a picture mirrored half of the times, by chance: twice the pictures for free. Not for a subject whose "
+        "left and right differ (text, a parting, a scar). Caching takes twice the time and space.",
+        kohya="flip_aug",
+        advanced=True,
+    )
+    random_crop: bool = setting(
+        False,
+        "Random crop",
+        "Where a picture is larger than its bucket, cut off a random part each time instead of equally much at both "
+        "ends. The whole picture is encoded once and the crop is cut from that, in steps of one latent cell (8 "
+        "pixels), so caching works and only takes more space, by the share that is cut off.",
+        kohya="random_crop",
+        advanced=True,
+    )
+    loss_mask: Literal["none", "alpha", "files"] = setting(
+        "none",
+        "Loss mask",
+        "Learn only from a part of each picture. alpha: where it is not transparent. files: where the mask beside it "
+        "is white, 001.mask.png or masks/001.png for 001.png. Pictures without a mask count as a whole. The loss is "
+        "the mean over the mask, so that a small one teaches as strongly as a large one.",
+        kohya="masked_loss, alpha_mask",
+        advanced=True,
+    )
+    prior_loss_weight: float = setting(
+        1.0,
+        "Regularisation weight",
+        "How much the pictures in the project's folder regularisation/<repeats>_<class> count. They show the class in "
+        "general (any dog, not yours), so that the LoRA does not turn every dog into yours; each is seen as often as "
+        "its folder says.",
+        kohya="prior_loss_weight",
+        advanced=True,
+        ge=0,
+        le=10,
+    )
+    validation_split: float = setting(
+        0.0,
+        "Held-out share",
+        "Share of the pictures that is never trained on. After every epoch their loss is measured, at noise levels "
+        "that never change: where it rises while the training's falls, the LoRA learns the pictures by heart. Needs "
+        "some 30 pictures to mean anything. Copies of a picture stay on one side.",
+        kohya="validation_split",
+        advanced=True,
+        ge=0,
+        le=0.5,
+    )
+
     @field_validator("trigger_words")
     @classmethod
     def trigger_words_are_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -163,4 +220,9 @@ class DataConfig(Section):
             )
         if self.resolution < self.bucket_step:
             raise ValueError(f"resolution {self.resolution} is smaller than bucket_step {self.bucket_step}")
+        for side in self.extra_resolutions:
+            if not self.bucket_step <= side <= 2048:
+                raise ValueError(f"extra_resolutions holds {side}: take {self.bucket_step} to 2048")
+        if len({self.resolution, *self.extra_resolutions}) <= len(self.extra_resolutions):
+            raise ValueError("extra_resolutions holds the resolution itself, or one number twice")
         return self

@@ -8,7 +8,7 @@ Source: kohya-ss/sd-scripts, library/train_util.py (BucketManager) and library/m
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,8 +83,40 @@ def fit_items(items: Iterable[ImageItem], data: DataConfig) -> tuple[dict[ImageI
     return fits, problems
 
 
+def resolutions_of(data: DataConfig) -> tuple[int, ...]:
+    """Every resolution at which a picture is trained."""
+    return (data.resolution, *data.extra_resolutions)
+
+
+def at_resolution(data: DataConfig, side: int) -> DataConfig:
+    """The settings of one of several resolutions: the bounds of the bucket sides grow and shrink with it."""
+    if side == data.resolution:
+        return data
+    scale, step = side / data.resolution, data.bucket_step
+    smallest = max(int(data.min_bucket_size * scale) // step * step, step)
+    largest = max(int(data.max_bucket_size * scale) // step * step, side // step * step)
+    bounds = {"min_bucket_size": min(smallest, largest), "max_bucket_size": largest}
+    return data.model_copy(update={"resolution": side, **bounds})
+
+
+def fit_all_sizes(items: Sequence[ImageItem], data: DataConfig) -> tuple[list[tuple[ImageItem, Fit]], list[Problem]]:
+    """Fit all pictures at every resolution: each appears once for each of them."""
+    pairs, problems = [], []
+    for side in resolutions_of(data):
+        fits, found = fit_items(items, at_resolution(data, side))
+        pairs += list(fits.items())
+        problems += found
+    return pairs, problems
+
+
+def uncropped(fit: Fit, factor: int) -> Fit:
+    """The same picture with all that the crop leaves over, in whole cells of `factor` pixels."""
+    width, height = (side // factor * factor for side in fit.resized)
+    return Fit(Bucket(width, height), fit.resized, (fit.resized[0] - width) // 2, (fit.resized[1] - height) // 2)
+
+
 def fit_image(image: Image.Image, fit: Fit) -> Image.Image:
-    """Resize and crop a picture to its bucket. Raises DatasetError if the fit was made for another size."""
+    """Resize and crop a picture, or its mask, to its bucket. Raises DatasetError if the fit is for another shape."""
     width, height = fit.resized
     if abs(image.width * height - image.height * width) > max(image.size):  # more than rounding can explain
         message = f"It is {image.width} x {image.height} pixels now, and was of another shape when it was scanned."

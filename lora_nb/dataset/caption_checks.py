@@ -2,17 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lora_nb.config import DataConfig
 from lora_nb.dataset.folders import name_some
 from lora_nb.dataset.images import Dataset, ImageItem
 from lora_nb.dataset.tags import holds_word, join_tags, split_tags, training_caption
+from lora_nb.dataset.wildcards import find_brace_mistake
 from lora_nb.errors import Problem
 
 
 def check_captions(dataset: Dataset, data: DataConfig) -> list[Problem]:
     """What is wrong with a dataset's captions and the settings that say how they are read."""
-    return [*_check_missing(dataset, data), *_check_trigger_words(dataset, data), *_check_keep_tokens(dataset, data)]
+    own = replace(dataset, items=tuple(item for item in dataset.items if not item.is_regularisation))
+    found = [*_check_missing(dataset, data), *_check_trigger_words(own, data), *_check_keep_tokens(own, data)]
+    return found + list(_check_marks(dataset, data))
 
 
 def _check_missing(dataset: Dataset, data: DataConfig) -> Iterator[Problem]:
@@ -67,6 +71,22 @@ def _judge(caption: str, data: DataConfig) -> str:
     if data.shuffle_tags and not in_front:
         return f"{join_tags(words)!r} does not stand first, so shuffling moves it"
     return ""
+
+
+def _check_marks(dataset: Dataset, data: DataConfig) -> Iterator[Problem]:
+    """Marks and braces that would not be read as they are meant."""
+    mark = data.keep_tokens_separator
+    texts = [("data.caption_prefix", data.caption_prefix), ("data.caption_suffix", data.caption_suffix)]
+    texts += [(item.name, item.caption) for item in dataset.items]
+    for name, text in texts:
+        if mark and text.count(mark) > 2:
+            message = f"The caption has {mark!r} {text.count(mark)} times. All behind the second is kept at the end."
+            yield Problem(name, message, "Use it once or twice.", "warning")
+        if not mark and "|||" in text:
+            fix = "Set data.keep_tokens_separator to '|||', or take it out of the captions."
+            yield Problem(name, "The caption has '|||', which is read as text.", fix, "warning")
+        if data.wildcards and (mistake := find_brace_mistake(text)):
+            yield Problem(name, f"Wildcards are on, and {mistake}.", "Close it, or write \\{ for a real brace.")
 
 
 def _suggest_trigger_words(dataset: Dataset, data: DataConfig) -> Iterator[Problem]:

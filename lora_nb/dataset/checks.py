@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lora_nb.config import TrainConfig
-from lora_nb.dataset.buckets import Bucket, Fit, fit_items, make_buckets
+from lora_nb.dataset.buckets import Bucket, Fit, fit_all_sizes, fit_items, make_buckets
 from lora_nb.dataset.caption_checks import check_captions
 from lora_nb.dataset.folders import name_some
+from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import Dataset, ImageItem
-from lora_nb.errors import Problem
+from lora_nb.dataset.masks import check_masks
+from lora_nb.errors import DatasetError, Problem
 
 FEW_PICTURES = 5  # below this, a LoRA learns the pictures and not what they have in common
 MANY_REPEATS = 1000  # more is surely a date or a serial number at the start of a folder's name
 LARGEST_LOSS = 0.25  # share of a picture that may be cropped away without a word
 LARGEST_SCALE = 1.1  # enlarging by up to this is not visible
+FEW_HELD_OUT = 3  # pictures; below this, their loss is mostly chance
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -27,26 +30,28 @@ class Fitted(NamedTuple):
 
     dataset: Dataset
     config: TrainConfig
-    fits: dict[ImageItem, Fit]
+    fits: dict[ImageItem, Fit]  # at the main resolution
+    sizes: list[tuple[ImageItem, Fit]]  # at all resolutions
 
 
 def check_dataset(dataset: Dataset, config: TrainConfig) -> list[Problem]:
     """Everything that is wrong or unwise, errors first, with what the scan found."""
-    if not dataset.items:
+    if all(item.is_regularisation for item in dataset.items):
         fix = "Put .png, .jpg or .webp files there: directly, or in folders such as 10_mochi."
         return _sort([Problem(str(dataset.root), "There is no picture to train on.", fix), *dataset.problems])
-    fits, problems = fit_items(dataset.items, config.data)
-    fitted = Fitted(dataset, config, fits)
+    sizes, problems = fit_all_sizes(dataset.items, config.data)
+    fits = fit_items(dataset.items, config.data)[0]
+    fitted = Fitted(dataset, config, fits, sizes)
     for check in CHECKS:
         problems += check(fitted)
-    problems += check_captions(dataset, config.data)
+    problems += [*check_captions(dataset, config.data), *check_masks(dataset, config.data)]
     return _sort([*dataset.problems, *problems])
 
 
 def _check_amount(fitted: Fitted) -> Iterator[Problem]:
     dataset = fitted.dataset
     where = str(dataset.root)
-    count = len(dataset.items)
+    count = sum(not item.is_regularisation for item in dataset.items)
     if count < FEW_PICTURES:
         message = f"{count} picture{'s are' if count > 1 else ' is'} very few to learn a subject from."
         yield Problem(where, message, "Add different ones: 10 to 30 are good for a subject.", "warning")
@@ -110,7 +115,7 @@ def _check_bucket_sizes(fitted: Fitted) -> Iterator[Problem]:
     batch_size = fitted.config.run.batch_size
     pictures: defaultdict[Bucket, int] = defaultdict(int)
     seen: defaultdict[Bucket, int] = defaultdict(int)
-    for item, fit in fitted.fits.items():
+    for item, fit in fitted.sizes:
         pictures[fit.bucket] += 1
         seen[fit.bucket] += item.repeats
     fix = "Crop pictures to fewer shapes, or lower run.batch_size."
@@ -131,6 +136,30 @@ def _check_bucket_sizes(fitted: Fitted) -> Iterator[Problem]:
         yield Problem("run.batch_size", message, fix, "note")
 
 
+def _check_regularisation(fitted: Fitted) -> Iterator[Problem]:
+    seen = [0, 0]
+    for item in fitted.dataset.items:
+        seen[item.is_regularisation] += item.repeats
+    if seen[1] > seen[0]:
+        message = f"In an epoch {seen[1]} regularisation pictures are seen and {seen[0]} of your own, with repeats."
+        fix = "Give their folder fewer repeats, or fewer pictures: as many as your own is the custom."
+        yield Problem("regularisation", message, fix, "warning")
+    if not seen[1] and fitted.config.data.prior_loss_weight != 1:
+        message = f"It is {fitted.config.data.prior_loss_weight:g}, but there are no regularisation pictures."
+        yield Problem("data.prior_loss_weight", message, "Add some, or set it to 1.", "warning")
+
+
+def _check_held_out(fitted: Fitted) -> Iterator[Problem]:
+    try:
+        held_out = split_dataset(fitted.dataset, fitted.config).held_out
+    except DatasetError as error:
+        yield from error.problems
+        return
+    if 0 < len(held_out.items) < FEW_HELD_OUT:
+        message = f"Only {len(held_out.items)} pictures are held out, which says little about the LoRA."
+        yield Problem("data.validation_split", message, "Add pictures, hold out more, or set it to 0.", "note")
+
+
 CHECKS: tuple[Callable[[Fitted], Iterator[Problem]], ...] = (
     _check_amount,
     _check_identical_files,
@@ -138,6 +167,8 @@ CHECKS: tuple[Callable[[Fitted], Iterator[Problem]], ...] = (
     _check_small_pictures,
     _check_crops,
     _check_bucket_sizes,
+    _check_regularisation,
+    _check_held_out,
 )
 
 

@@ -57,6 +57,17 @@ def open_picture(path: Path) -> Image.Image:
         raise DatasetError("A picture cannot be read.", [_explain(path, error)]) from error
 
 
+def open_alpha(path: Path) -> Image.Image | None:
+    """A picture's transparency, upright: 8 bits, white where it is opaque. None if it has none."""
+    try:
+        with _open(path) as image:
+            image.load()
+            upright = _turn_upright(image)
+            return upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
+    except Exception as error:  # as above
+        raise DatasetError("A picture cannot be read.", [_explain(path, error)]) from error
+
+
 def measure_picture(path: Path) -> tuple[int, int, bool]:
     """Decode a picture to be sure that it can be, and return its upright width, height and whether it moves."""
     try:

@@ -6,6 +6,7 @@ All chance is a function of (seed, epoch, picture, the how-manieth look), so wha
 from collections.abc import Iterable, Iterator
 
 from lora_nb.config import DataConfig, TrainConfig
+from lora_nb.dataset.buckets import resolutions_of
 from lora_nb.dataset.chance import make_random
 from lora_nb.dataset.images import ImageItem
 from lora_nb.dataset.tags import join_tags, split_tags, training_caption
@@ -47,8 +48,8 @@ def plain_caption(item: ImageItem, config: TrainConfig) -> str:
 
 
 def looks_per_epoch(item: ImageItem, data: DataConfig) -> int:
-    """How often a picture is seen in an epoch."""
-    return item.repeats
+    """How often a picture is seen in an epoch: its repeats, at every resolution."""
+    return item.repeats * len(resolutions_of(data))
 
 
 def all_captions(items: Iterable[ImageItem], config: TrainConfig) -> Iterator[tuple[ImageItem, str]]:

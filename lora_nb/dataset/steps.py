@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lora_nb.config import RunConfig, TrainConfig
-from lora_nb.dataset.buckets import Bucket, Fit, fit_items
+from lora_nb.dataset.buckets import Bucket, Fit, fit_all_sizes
+from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import Dataset, ImageItem
 from lora_nb.errors import ConfigError, DatasetError, Problem
 
@@ -29,22 +30,24 @@ class BucketCount:
 class StepPlan:
     """What a training will do, in numbers."""
 
-    pictures: int  # different ones
-    seen_per_epoch: int  # with repeats
+    pictures: int  # different ones that are trained on
+    seen_per_epoch: int  # with repeats, at all resolutions
     buckets: tuple[BucketCount, ...]
     batches_per_epoch: int
     steps_per_epoch: int  # fewer than the batches if gradients are accumulated
     epochs: int
     steps: int  # in total
+    held_out: int  # pictures that are not trained on, but only used to judge
     mean_aspect_error: float  # how far width / height of the buckets is from the pictures', as Kohya reports it
 
 
 def plan_steps(dataset: Dataset, config: TrainConfig) -> StepPlan:
     """Count steps exactly. Raises DatasetError if there is no picture, or one that fits no bucket."""
-    fits = _fit_all(dataset, config)
-    pictures = Counter(fit.bucket for fit in fits.values())
+    training, held_out = split_dataset(dataset, config)
+    fits = _fit_all(training, config)
+    pictures = Counter(fit.bucket for _, fit in fits)
     seen: Counter[Bucket] = Counter()
-    for item, fit in fits.items():
+    for item, fit in fits:
         seen[fit.bucket] += item.repeats
     size = config.run.batch_size
     counts = tuple(
@@ -53,28 +56,39 @@ def plan_steps(dataset: Dataset, config: TrainConfig) -> StepPlan:
     )
     steps_per_epoch = _count_steps(list(seen.values()), config.run)
     return StepPlan(
-        pictures=len(fits),
+        pictures=len(training.items),
         seen_per_epoch=seen.total(),
         buckets=counts,
         batches_per_epoch=sum(count.batches for count in counts),
         steps_per_epoch=steps_per_epoch,
         epochs=config.run.epochs,
         steps=steps_per_epoch * config.run.epochs,
-        mean_aspect_error=fmean(_aspect_error(item, fit) for item, fit in fits.items()),
+        held_out=len(held_out.items),
+        mean_aspect_error=fmean(_aspect_error(item, fit) for item, fit in fits),
     )
 
 
 def solve_repeats(dataset: Dataset, config: TrainConfig, target_steps: int) -> int:
-    """The repeats, the same for every folder, whose total steps come nearest to a target; the fewest if several do."""
+    """The repeats, the same for every folder, whose total steps come nearest to a target; the fewest if several do.
+
+    Regularisation pictures keep theirs.
+    """
     if target_steps < 1:
         raise ConfigError(
             "No repeats can be found.",
             [Problem("target steps", f"{target_steps} does not work.", "Ask for at least 1 step.")],
         )
-    pictures = list(Counter(fit.bucket for fit in _fit_all(dataset, config).values()).values())
+    fits = _fit_all(split_dataset(dataset, config).training, config)
+    changing = Counter(fit.bucket for item, fit in fits if not item.is_regularisation)
+    fixed: Counter[Bucket] = Counter()
+    for item, fit in fits:
+        fixed[fit.bucket] += item.repeats if item.is_regularisation else 0
 
     def steps(repeats: int) -> int:
-        return _count_steps([count * repeats for count in pictures], config.run) * config.run.epochs
+        return (
+            _count_steps([changing[bucket] * repeats + fixed[bucket] for bucket in fixed], config.run)
+            * config.run.epochs
+        )
 
     def fewest_repeats(at_least: int) -> int:
         low, high = 1, at_least * config.run.batch_size * config.run.gradient_accumulation_steps
@@ -90,11 +104,12 @@ def solve_repeats(dataset: Dataset, config: TrainConfig, target_steps: int) -> i
     return min((below, above), key=lambda repeats: abs(steps(repeats) - target_steps))
 
 
-def _fit_all(dataset: Dataset, config: TrainConfig) -> dict[ImageItem, Fit]:
-    if not dataset.items:
+def _fit_all(dataset: Dataset, config: TrainConfig) -> list[tuple[ImageItem, Fit]]:
+    """Every picture at every resolution, with its bucket there."""
+    if not any(not item.is_regularisation for item in dataset.items):
         problem = Problem(str(dataset.root), "It holds no picture to train on.", "Put .png or .jpg files there.")
         raise DatasetError("There is nothing to train on.", [problem])
-    fits, problems = fit_items(dataset.items, config.data)
+    fits, problems = fit_all_sizes(dataset.items, config.data)
     if problems:
         raise DatasetError("Some pictures fit no bucket.", problems)
     return fits

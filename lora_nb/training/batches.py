@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,16 +17,9 @@ from lora_nb.models.base import Geometry
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.noise import draw_normal
 from lora_nb.training.randomness import make_generator
+from lora_nb.training.views import Cut, View, cut_view
 
 T = TypeVar("T")
-
-
-class View(NamedTuple):
-    """One look at a picture. All chance about the picture and its caption is a function of this and the seed."""
-
-    position: int  # of the picture in the list of cached pictures
-    epoch: int  # counted from 1
-    look: int  # the how-manieth in this epoch, counted from 0: less than the picture's repeats
 
 
 Group = tuple[View, ...]  # the pictures of one batch
@@ -41,6 +34,8 @@ class Batch:
     generators: list[torch.Generator]  # one for each example: its noise and timestep come from here
     geometry: list[Geometry]  # how each picture was cut from its file
     names: list[str]  # the pictures, to name them when something goes wrong
+    weights: Tensor  # (B,) how much each example counts: less than 1 for regularisation pictures, if so set
+    masks: Tensor | None  # (B, 1, h, w) in 0..1, which part of each picture counts; None if all of it does
 
 
 def epoch_batches(images: list[CachedImage], config: TrainConfig, epoch: int) -> list[Group]:
@@ -66,7 +61,9 @@ def _repeat(positions: list[int], images: list[CachedImage], epoch: int, chance:
     for turn in range(max(images[position].item.repeats for position in positions)):
         left = [position for position in positions if images[position].item.repeats > turn]
         chance.shuffle(left)
-        order += [View(position, epoch, turn) for position in left]
+        for position in left:
+            image = images[position]
+            order.append(View(position, epoch, look=image.size_number * image.item.repeats + turn))
     return order
 
 
@@ -86,21 +83,38 @@ def make_batches(images: list[CachedImage], groups: list[Group], config: TrainCo
         chosen = [images[view.position] for view in group]
         places = range(first, first + len(group))
         generators = [make_generator(config.run.seed, "example", step, place) for place in places]
-        mean = torch.stack([image.mean for image in chosen])
-        std = torch.stack([image.std for image in chosen])
+        cuts = [cut_view(image, view, config.run.seed) for image, view in zip(chosen, group, strict=True)]
         captions = [
             final_caption(image.item, config, view.epoch, view.look) for image, view in zip(chosen, group, strict=True)
         ]
-        latents = mean + std * draw_normal(tuple(mean.shape[1:]), generators)
-        geometry = [geometry_of(image) for image in chosen]
-        yield Batch(latents, captions, generators, geometry, [image.item.name for image in chosen])
+        shape = tuple(cuts[0].mean.shape)
+        std = torch.stack([cut.std for cut in cuts])
+        yield join_batch(chosen, cuts, config, captions, generators, std * draw_normal(shape, generators))
         first += len(group)
 
 
-def geometry_of(image: CachedImage) -> Geometry:
-    """How a picture was cut from its file."""
-    item, fit = image.item, image.fit
-    return Geometry((item.width, item.height), fit.resized, (fit.crop_left, fit.crop_top), fit.bucket)
+def join_batch(
+    images: list[CachedImage],
+    cuts: list[Cut],
+    config: TrainConfig,
+    captions: list[str],
+    generators: list[torch.Generator],
+    spread: Tensor | float,
+) -> Batch:
+    """Put pictures of one size together. spread: how far their latents are from the mean of what the VAE says."""
+    weights = [config.data.prior_loss_weight if image.item.is_regularisation else 1.0 for image in images]
+    masks = None
+    if any(cut.mask is not None for cut in cuts):
+        masks = torch.stack([torch.ones_like(cut.mean[:1]) if cut.mask is None else cut.mask for cut in cuts])
+    return Batch(
+        latents=torch.stack([cut.mean for cut in cuts]) + spread,
+        captions=captions,
+        generators=generators,
+        geometry=[cut.geometry for cut in cuts],
+        names=[image.item.name for image in images],
+        weights=torch.tensor(weights),
+        masks=masks,
+    )
 
 
 def chunks(items: list[T], size: int) -> Iterator[list[T]]:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from lora_nb.config import DataConfig
-from lora_nb.dataset.buckets import Fit, fit_image, fit_picture
+from lora_nb.dataset.buckets import Fit, at_resolution, fit_image, fit_picture, resolutions_of, uncropped
+from lora_nb.dataset.held_out import hash_picture
 from lora_nb.dataset.images import Dataset, ImageItem, open_picture
-from lora_nb.files import write_whole
+from lora_nb.dataset.masks import open_mask
 from lora_nb.models.base import DiffusionModel
+from lora_nb.training.entries import read_entry, write_entry
 
-CACHE_VERSION = 1  # raised whenever the same picture would be encoded to something else
+CACHE_VERSION = 2  # raised whenever the same picture would be encoded to something else
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class CachedImage:
     fit: Fit
     mean: Tensor  # (C, h, w), scaled as the denoiser expects
     std: Tensor  # (C, h, w)
+    mirrored: tuple[Tensor, Tensor] | None = None  # mean and std of the mirrored picture, if it may be seen so
+    stored: Fit | None = None  # what the latents hold, if that is more than the bucket: crops are cut from it
+    mask: Tensor | None = None  # (1, h, w) in 0..1: what counts; None if all does
+    size_number: int = 0  # at which of the resolutions, counted from 0
 
 
 def cache_dataset(
@@ -37,19 +43,30 @@ def cache_dataset(
     folder: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[CachedImage]:
-    """Encode every picture, or read what an earlier run encoded.
+    """Encode every picture at every resolution, or read what an earlier run encoded.
 
-    An entry is named by all that decides it: the picture's bytes, its bucket and crop, and the VAE. So an edited
-    picture or a changed resolution finds no old entry, and a damaged entry is made again.
+    An entry is named by all that decides it: the picture's bytes, its size and crop, whether it is mirrored, and the
+    VAE. So an edited picture or a changed resolution finds no old entry, and a damaged entry is made again.
     """
     vae = fingerprint_module(model.vae)
-    images = []
-    for done, item in enumerate(dataset.items, start=1):
-        fit = fit_picture(item.width, item.height, data)
-        path = folder / "latents" / f"{_key(item, fit, vae)}.safetensors"
-        tensors = _read_entry(path) or _make_entry(model, item, fit, path)
-        images.append(CachedImage(item, fit, tensors["mean"], tensors["std"]))
-        on_progress(done, len(dataset.items))
+    contents = {item: hash_picture(item) for item in dataset.items}
+    images: list[CachedImage] = []
+    total = len(dataset.items) * len(resolutions_of(data))
+    for number, side in enumerate(resolutions_of(data)):
+        for item in dataset.items:
+            fit = fit_picture(item.width, item.height, at_resolution(data, side))
+            stored = uncropped(fit, model.latent_factor) if data.random_crop else fit
+
+            def encode(mirror: bool, item: ImageItem = item, stored: Fit = stored) -> tuple[Tensor, Tensor]:
+                name = f"{CACHE_VERSION}/{contents[item]}/{stored}/{vae}" + ("/mirrored" if mirror else "")
+                path = folder / "latents" / f"{hashlib.sha256(name.encode()).hexdigest()}.safetensors"
+                tensors = _read_latents(path) or _make_latents(model, item, stored, path, mirror)
+                return tensors["mean"], tensors["std"]
+
+            mirrored = encode(mirror=True) if data.flip else None
+            mask = encode_mask(open_mask(item, data), stored, model.latent_factor)
+            images.append(CachedImage(item, fit, *encode(mirror=False), mirrored, stored, mask, number))
+            on_progress(len(images), total)
     return images
 
 
@@ -68,22 +85,26 @@ def to_pixels(item: ImageItem, fit: Fit) -> Tensor:
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
 
 
-def _key(item: ImageItem, fit: Fit, vae: str) -> str:
-    picture = hashlib.sha256(item.path.read_bytes()).hexdigest()
-    return hashlib.sha256(f"{CACHE_VERSION}/{picture}/{fit}/{vae}".encode()).hexdigest()
+def encode_mask(mask: Image.Image | None, fit: Fit, factor: int) -> Tensor | None:
+    """A mask as the loss needs it: cut like its picture, each latent cell the mean of its pixels.
 
-
-def _read_entry(path: Path) -> dict[str, Tensor] | None:
-    try:
-        tensors = load(path.read_bytes())
-        return tensors if tensors.keys() == {"mean", "std"} else None
-    except (FileNotFoundError, SafetensorError):
+    Picture of 0..255 => (1, h, w) in 0..1
+    """
+    if mask is None:
         return None
+    levels = torch.from_numpy(np.array(fit_image(mask, fit))).float() / 255  # (H, W)
+    return avg_pool2d(levels[None], factor)
 
 
-def _make_entry(model: DiffusionModel, item: ImageItem, fit: Fit, path: Path) -> dict[str, Tensor]:
+def _read_latents(path: Path) -> dict[str, Tensor] | None:
+    tensors = read_entry(path)
+    return tensors if tensors and tensors.keys() == {"mean", "std"} else None
+
+
+def _make_latents(model: DiffusionModel, item: ImageItem, fit: Fit, path: Path, mirror: bool) -> dict[str, Tensor]:
+    pixels = to_pixels(item, fit)
     with torch.no_grad():
-        mean, std = model.encode_pictures(to_pixels(item, fit)[None])
+        mean, std = model.encode_pictures((pixels.flip(-1) if mirror else pixels)[None])
     tensors = {"mean": mean[0].float().cpu().contiguous(), "std": std[0].float().cpu().contiguous()}
-    write_whole(path, save(tensors))
+    write_entry(path, tensors)
     return tensors

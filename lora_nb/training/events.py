@@ -37,6 +37,16 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class ValidationDone:
+    """The raw loss on held-out pictures, before training (epoch 0) and after every epoch."""
+
+    kind: ClassVar[str] = "validation_done"
+    step: int
+    epoch: int
+    loss: float
+
+
+@dataclass(frozen=True)
 class LoraSaved:
     """A LoRA file was written, whole."""
 
@@ -67,10 +77,10 @@ class RunFinished:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-TrainEvent = RunStarted | StepDone | LoraSaved | ImageSampled | RunFinished
+TrainEvent = RunStarted | StepDone | ValidationDone | LoraSaved | ImageSampled | RunFinished
 OnEvent = Callable[[TrainEvent], None]
 EVENTS: dict[str, type[Any]] = {
-    event.kind: event for event in (RunStarted, StepDone, LoraSaved, ImageSampled, RunFinished)
+    event.kind: event for event in (RunStarted, StepDone, ValidationDone, LoraSaved, ImageSampled, RunFinished)
 }
 
 

@@ -7,6 +7,7 @@ small matrices beside its layers, the LoRA, are moved.
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -18,11 +19,12 @@ from lora_nb.models.base import DiffusionModel
 from lora_nb.training.batches import Batch, count_steps, epoch_steps, make_batches
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.conditioning import CaptionEncoder
-from lora_nb.training.events import OnEvent, StepDone
-from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
+from lora_nb.training.events import OnEvent, StepDone, ValidationDone
+from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES, mean_over
 from lora_nb.training.noise import draw_noise
 from lora_nb.training.optimizers import make_lr_scheduler, make_optimizer
 from lora_nb.training.output import RunOutput
+from lora_nb.training.validation import validation_loss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -46,10 +48,11 @@ def training_loss(
     prediction = model.predict(noisy_latents, timesteps, conditioning)
     target = model.objective.target(latents, noise, timesteps)  # what it should have said
 
-    error = LOSSES[config.loss.kind](prediction.float(), target.float())  # (B,) one number an example
+    error = LOSSES[config.loss.kind](prediction.float(), target.float())  # (B, 4, h, w)
+    error = mean_over(error, batch.masks)  # (B,) one number an example
     snr = model.objective.snr(timesteps)  # (B,) how much of the picture is left
     weight = LOSS_WEIGHTS[config.loss.weighting](snr, config.loss, model.objective.prediction)  # (B,)
-    return (error * weight).mean(), error.detach().mean()
+    return (error * weight * batch.weights.to(error)).mean(), error.detach().mean()
 
 
 def train(
@@ -58,8 +61,11 @@ def train(
     config: TrainConfig,
     output: RunOutput,
     on_event: OnEvent,
+    held_out: Sequence[CachedImage] = (),
 ) -> str:
     """Train a LoRA on cached pictures and save one every few epochs. Returns "finished" or "stopped".
+
+    held_out: pictures that are not trained on; how wrong the model is on them is measured after every epoch.
 
     Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
     back as it was, without the LoRA.
@@ -74,8 +80,17 @@ def train(
     encode_captions = CaptionEncoder(model, config)
     model.set_gradient_checkpointing(run.gradient_checkpointing)
 
+    def validate() -> None:
+        def raw_loss(batch: Batch) -> Tensor:
+            with accelerator.autocast():
+                return training_loss(model, batch, config, encode_captions)[1]
+
+        if held_out:
+            on_event(ValidationDone(step, epoch, validation_loss(model, list(held_out), config, raw_loss)))
+
     step, epoch, started = 0, 0, time.monotonic()
     try:
+        validate()
         if samples.every_n_epochs:
             output.draw_samples(model, step, epoch)  # before training: what all later pictures are compared with
         for epoch in range(1, run.epochs + 1):
@@ -98,6 +113,7 @@ def train(
                 seconds = time.monotonic() - started
                 on_event(StepDone(step, epoch, loss_sum, raw_sum, learning_rate, float(grad_norm or 0), seconds))
 
+            validate()
             if epoch % run.save_every_n_epochs == 0 or epoch == run.epochs:
                 output.save_lora(model, step, epoch)
             if samples.every_n_epochs and epoch % samples.every_n_epochs == 0:

@@ -8,8 +8,20 @@ from lora_nb.config import LossConfig
 
 
 def l2(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error. (B, C, H, W) => (B,) one number an example."""
-    return (prediction - target).square().mean(dim=(1, 2, 3))
+    """Squared error. (B, C, h, w) => (B, C, h, w)"""
+    return (prediction - target).square()
+
+
+def mean_over(error: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean error of each example, over the part of it that counts. (B, C, h, w), (B, 1, h, w) => (B,)
+
+    Divided by the mask's area: a small mask gives as large a loss as a large one (kohya divides by the whole picture).
+    """
+    if mask is None:
+        return error.mean(dim=(1, 2, 3))
+    mask = mask.to(error)
+    area = mask.sum(dim=(1, 2, 3)).clamp(min=1)  # in latent cells; less than one has nothing to say
+    return (error * mask).sum(dim=(1, 2, 3)) / (area * error.shape[1])
 
 
 def weigh_all_alike(snr: Tensor, config: LossConfig, prediction: str) -> Tensor:

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from lora_nb.training.events import ImageSampled, LoraSaved, RunFinished, RunStarted, StepDone, TrainEvent
+from lora_nb.training.events import (
+    ImageSampled,
+    LoraSaved,
+    RunFinished,
+    RunStarted,
+    StepDone,
+    TrainEvent,
+    ValidationDone,
+)
 
 SMOOTHING = 0.95  # of the shown loss: a single step's says little, since its noise level is drawn by chance
 
@@ -20,6 +28,8 @@ class ProgressBar:
             self._open(event)
         elif isinstance(event, StepDone):
             self._show_step(event)
+        elif isinstance(event, ValidationDone):
+            self._bar.write(f"epoch {event.epoch}: loss on held-out pictures {event.loss:.4f}")
         elif isinstance(event, LoraSaved):
             self._bar.set_description(f"epoch {event.epoch}/{self._epochs} saved")
         elif isinstance(event, ImageSampled):

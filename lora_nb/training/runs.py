@@ -3,9 +3,10 @@
 import time
 from pathlib import Path
 
-from lora_nb.config import TrainConfig
+from lora_nb.config import DataConfig, TrainConfig
 from lora_nb.config_file import save_config
 from lora_nb.dataset.checks import check_dataset
+from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import Dataset, scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.environment import Machine, find_machine, installed_versions
@@ -42,10 +43,12 @@ def train_project(
 
     plan = plan_steps(dataset, config)
     model = model or load_model(config.model, precision=config.run.precision, device=machine.device)
-    images = cache_dataset(model, dataset, config.data, project.cache)
+    training, held_out = split_dataset(dataset, config)
+    images = cache_dataset(model, training, config.data, project.cache)
+    held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
     save_config(config, folder / "config.json")
     on_event = tell(write_events_to(folder / "events.jsonl"), on_event or ProgressBar())
-    output = RunOutput(folder, project.name, config, dataset, plan, on_event)
+    output = RunOutput(folder, project.name, config, training, plan, on_event)
 
     started = time.monotonic()
     on_event(
@@ -59,9 +62,14 @@ def train_project(
             precision=config.run.precision,
         )
     )
-    outcome = train(model, images, config, output, on_event)
+    outcome = train(model, images, config, output, on_event, held_out_images)
     on_event(RunFinished(outcome, time.monotonic() - started, installed_versions()))
     return folder
+
+
+def as_it_is(data: DataConfig) -> DataConfig:
+    """The settings with which held-out pictures are seen: at one resolution, always the same way."""
+    return data.model_copy(update={"extra_resolutions": (), "flip": False, "random_crop": False})
 
 
 def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> None:

@@ -3,14 +3,17 @@
 from collections import Counter
 
 import pytest
+from PIL import Image
 
 from lora_nb.config_file import change_settings
-from lora_nb.dataset.final_captions import final_caption
+from lora_nb.dataset.final_captions import final_caption, looks_per_epoch
+from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.models.base import load_model
-from lora_nb.training.batches import View, count_steps, epoch_batches, epoch_steps, make_batches
+from lora_nb.training.batches import count_steps, epoch_batches, epoch_steps, make_batches
 from lora_nb.training.cache import cache_dataset
+from lora_nb.training.views import View
 
 
 @pytest.fixture
@@ -75,3 +78,39 @@ def test_final_caption_shows_what_training_reads(project, images, config):
                 read += batch.captions
                 shown += [final_caption(items[view.position], changed, epoch, view.look) for view in group]
     assert read == shown and len(read) == 30 and len(set(read)) > 15
+
+
+COMBINATIONS = [
+    {"data.extra_resolutions": (48, 96), "data.flip": True},
+    {"data.validation_split": 0.4, "data.extra_resolutions": (80,), "run.batch_size": 3},
+    {"data.random_crop": True, "data.enable_buckets": False, "run.gradient_accumulation_steps": 2},
+    {"data.extra_resolutions": (32,), "data.enlarge_pictures": False, "data.prior_loss_weight": 0.5},
+]
+
+
+@pytest.mark.parametrize("changes", COMBINATIONS)
+@pytest.mark.parametrize("regularisation", [True, False])
+def test_the_plan_is_exact_for_every_way_to_show_pictures(project, config, changes, regularisation):
+    if regularisation:
+        folder = project.root / "regularisation" / "3_creature"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (64, 64 + 30 * number), (number, 9, 9)).save(folder / f"r{number}.png")
+    changed = change_settings(config, changes)
+    dataset = scan_images(project.images)
+    plan, training = plan_steps(dataset, changed), split_dataset(dataset, changed).training
+    images = cache_dataset(load_model(changed.model), training, changed.data, project.cache)
+    step, seen, sizes = 0, Counter(), Counter()
+    for epoch in range(1, changed.run.epochs + 1):
+        for groups in epoch_steps(images, changed, epoch):
+            step += 1
+            for group, batch in zip(groups, make_batches(images, groups, changed, step), strict=True):
+                seen.update((view.epoch, images[view.position].item.name, view.look) for view in group)
+                sizes[tuple(4 * side for side in batch.latents.shape[:1:-1])] += len(group)
+                weights = [changed.data.prior_loss_weight if "creature" in name else 1.0 for name in batch.names]
+                assert batch.weights.tolist() == weights
+    assert step == plan.steps and seen.total() == plan.seen_per_epoch * plan.epochs
+    assert set(seen.values()) == {1}, "one look is one look"
+    assert sizes == {tuple(count.bucket): count.seen * plan.epochs for count in plan.buckets}
+    looks = {(item.name, look) for item in training.items for look in range(looks_per_epoch(item, changed.data))}
+    assert {(name, look) for _, name, look in seen} == looks

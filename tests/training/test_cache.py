@@ -58,10 +58,22 @@ def test_a_damaged_entry_is_made_again(encode, project):
     entries = sorted((project.cache / "latents").iterdir())
     entries[0].write_bytes(entries[0].read_bytes()[:40])
     entries[1].write_bytes(b"")
-    assert encode()[1] == 2
+    content = bytearray(entries[2].read_bytes())
+    content[-1] ^= 1  # one bit
+    entries[2].write_bytes(content)
+    assert encode()[1] == 3
+    assert encode()[1] == 0
 
 
 def test_the_pictures_folder_stays_clean(encode, project):
     before = sorted(path.name for path in project.images.rglob("*"))
     encode()
     assert sorted(path.name for path in project.images.rglob("*")) == before
+
+
+def test_mirroring_and_cropping_make_entries_of_their_own(encode, config):
+    assert encode()[1] == 5
+    assert encode(change_settings(config, {"data.flip": True}))[1] == 5  # only the mirrored ones are new
+    assert encode(change_settings(config, {"data.resolution": 80, "data.random_crop": True}))[1] > 0
+    assert encode()[1] == 0
+    assert len(encode(change_settings(config, {"data.extra_resolutions": (48,)}))[0]) == 10

@@ -147,7 +147,7 @@ def test_a_broken_loss_stops_before_it_spoils_the_weights(project, config, monke
     monkeypatch.setitem(
         __import__("lora_nb.training.losses", fromlist=["LOSSES"]).LOSSES,
         "l2",
-        lambda p, t: p.mean(dim=(1, 2, 3)) * torch.nan,
+        lambda p, t: p * torch.nan,
     )
     with pytest.raises(TrainingError, match=r"nan at step 1 \(pictures: 2_mochi/"):
         train(project, config)
@@ -172,3 +172,29 @@ def test_pictures_without_captions_learn_the_trigger_words(project, config):
         path.unlink()
     _, events = train(project, config, **{"run.epochs": 1})
     assert isinstance(events[-1], RunFinished)
+
+
+def test_only_what_the_mask_shows_and_the_weight_lets_count_moves_the_lora(project, config, tiny_sd1):
+    from dataclasses import replace
+
+    from lora_nb.dataset.images import scan_images
+    from lora_nb.training.batches import make_batches
+    from lora_nb.training.cache import cache_dataset
+    from lora_nb.training.conditioning import CaptionEncoder
+    from lora_nb.training.loop import training_loss
+    from lora_nb.training.views import View
+
+    images = cache_dataset(tiny_sd1, scan_images(project.images), config.data, project.cache)
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[:, :, :4] = 1
+
+    def losses(**changes):
+        batch = next(make_batches(images, [(View(0, 1, 0), View(1, 1, 0))], config, step=1))
+        encode = CaptionEncoder(tiny_sd1, config)
+        return [float(loss) for loss in training_loss(tiny_sd1, replace(batch, **changes), config, encode)]
+
+    plain, halved = losses(), losses(weights=torch.tensor([0.5, 0.5]))
+    assert halved[0] == pytest.approx(plain[0] / 2) and halved[1] == plain[1], "the raw loss has no weights"
+    top, rest, all_of_it = losses(masks=mask), losses(masks=1 - mask), losses(masks=torch.ones(2, 1, 16, 16))
+    assert all_of_it[0] == pytest.approx(plain[0]) == pytest.approx(top[0] / 4 + rest[0] * 3 / 4)
+    assert top[0] != pytest.approx(rest[0], rel=1e-3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lora_nb.config import LossConfig
-from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
+from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES, mean_over
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = json.loads((DATA / "loss_weights.json").read_text())
@@ -29,4 +29,16 @@ def test_l2_equals_kohyas_and_is_one_number_an_example():
     golden = json.loads((DATA / "elementwise_losses.json").read_text())
     shape = (len(golden["prediction"]), 1, 1, 1)
     loss = LOSSES["l2"](torch.tensor(golden["prediction"]).view(shape), torch.tensor(golden["target"]).view(shape))
-    torch.testing.assert_close(loss, torch.tensor(golden["l2"]))
+    torch.testing.assert_close(mean_over(loss, None), torch.tensor(golden["l2"]))
+
+
+def test_a_masks_loss_is_the_mean_over_its_area():
+    error = torch.rand(2, 4, 6, 5)
+    mask = torch.zeros(2, 1, 6, 5)
+    mask[0, :, 2:4, 1:3] = 1
+    mask[1] = 1
+    loss = mean_over(error, mask)
+    torch.testing.assert_close(loss[0], error[0, :, 2:4, 1:3].mean())
+    torch.testing.assert_close(loss[1], error[1].mean())
+    torch.testing.assert_close(mean_over(error, None), error.mean(dim=(1, 2, 3)))
+    assert mean_over(error, torch.zeros(2, 1, 6, 5)).tolist() == [0, 0]
