@@ -23,16 +23,17 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
     """
     import torch
 
-    from lora_nb.training.batches import geometry_of
+    from lora_nb.training.views import cut_middle
 
     with torch.no_grad():
         levels = torch.tensor(timesteps, device=model.device)  # (B,)
-        latents = image.mean.to(model.device).expand(len(timesteps), -1, -1, -1)  # (B, C, h, w)
+        cut = cut_middle(image)
+        latents = cut.mean.to(model.device).expand(len(timesteps), -1, -1, -1)  # (B, C, h, w)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
         noisy = model.objective.add_noise(latents, noise, levels)
         captions = [image.item.caption] * len(timesteps)
         conditioning = model.encode_captions(captions, clip_skip)
-        conditioning = model.add_geometry(conditioning, [geometry_of(image)] * len(timesteps))
+        conditioning = model.add_geometry(conditioning, [cut.geometry] * len(timesteps))
         answer = model.predict(noisy, levels, conditioning).float()
         clean = model.objective.clean(noisy, answer, levels)
         pictures = _to_pictures(model.decode_latents(torch.cat([noisy, clean])))
