@@ -30,6 +30,7 @@ FAMILIES = {
     "sd1": FamilyAdvice(512, 1024, 7.0, 12),
     "sd2": FamilyAdvice(768, 1536, 7.0, 16),  # 2.1; the 512 pixel edition is rare
     "sdxl": FamilyAdvice(1024, 2048, 6.0, 30),
+    "flux": FamilyAdvice(1024, 2048, 3.5, 60),
 }
 
 
@@ -47,8 +48,9 @@ def advise_config(
     if base == WORKSHOP_MODEL:
         return _advise_workshop(trigger_words, prompt)
     advice = FAMILIES[family]
+    is_schnell = family == "flux" and "schnell" in base.lower()
     settings: dict[str, Any] = {
-        "model": {"family": family, "base": base},
+        "model": {"family": family, "base": base} | ({"t5_tokens": 256} if is_schnell else {}),
         "data": {
             "trigger_words": trigger_words,
             "keep_tokens": len(trigger_words),
@@ -63,7 +65,7 @@ def advise_config(
             "prompts": (prompt,) if prompt else (),
             "width": advice.resolution,
             "height": advice.resolution,
-            "guidance_scale": advice.guidance_scale,
+            "guidance_scale": 1.0 if is_schnell else advice.guidance_scale,
         },
     }
     return make_config(settings)

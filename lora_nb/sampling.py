@@ -10,6 +10,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
 )
 from PIL import Image
 from torch import Tensor, nn
@@ -56,19 +57,29 @@ SAMPLERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+def flow_euler(config: dict[str, Any]) -> Any:
+    """Straight steps along the way that a flow model has learned, from noise to the picture."""
+    return FlowMatchEulerDiscreteScheduler.from_config(config)
+
+
+FLOW_SAMPLERS: dict[str, Callable[[dict[str, Any]], Any]] = {"euler": flow_euler}  # the same for flow models: Flux
+
+
 @torch.no_grad()
 def generate(model: DiffusionModel, settings: GenerationConfig) -> Image.Image:
     """Draw one picture with the model as it is: with the LoRA that is attached or being trained.
 
     The same settings give the same picture: its random numbers come from `settings.seed` alone, on the CPU, and the
-    training's own are left as they are. Raises ConfigError for a size that the model cannot draw.
+    training's own are left as they are. Raises ConfigError for what the model cannot draw.
     """
-    check_size(model, settings)
+    check_picture(model, settings)
     with _drawing(model):
         pipeline = model.pipeline(make_sampler(model, settings.sampler))
         conditioning = model.encode_captions([settings.prompt], settings.clip_skip)
         negative = None
-        if settings.guidance_scale > 1:  # at 1, the prediction without the prompt has no say
+        if (
+            model.takes_negative_prompt and settings.guidance_scale > 1
+        ):  # at 1, the prediction without the prompt has no say
             negative = model.encode_captions([settings.negative_prompt], settings.clip_skip)
         latents: Tensor = pipeline(
             **model.pipeline_inputs(conditioning, negative, settings),
@@ -98,20 +109,27 @@ def generate_with_lora(model: DiffusionModel, settings: GenerationConfig) -> Ima
 
 def make_sampler(model: DiffusionModel, name: str) -> Any:
     """A sampler for the noise schedule that the model was trained with."""
+    if model.objective.prediction == "flow":
+        return FLOW_SAMPLERS[name](model.scheduler_config)
     # diffusers' pipelines demand these two, and say so at length if a checkpoint has them otherwise
     return SAMPLERS[name](model.scheduler_config | {"steps_offset": 1, "clip_sample": False})
 
 
-def check_size(model: DiffusionModel, settings: GenerationConfig) -> None:
-    """Raise ConfigError unless the picture's sides are whole numbers of latent cells."""
-    factor = max(8, model.latent_factor)  # 8 is what diffusers' pipelines ask for, whatever the VAE
+def check_picture(model: DiffusionModel, settings: GenerationConfig) -> None:
+    """Raise ConfigError for a size, a sampler or a negative prompt that this model has no use for."""
+    step = model.size_step
     problems = [
-        Problem(side, f"{size} is not a multiple of {factor}.", f"Use {max(1, round(size / factor)) * factor}.")
+        Problem(side, f"{size} is not a multiple of {step}.", f"Use {max(1, round(size / step)) * step}.")
         for side, size in (("width", settings.width), ("height", settings.height))
-        if size % factor
+        if size % step
     ]
+    if model.objective.prediction == "flow" and settings.sampler not in FLOW_SAMPLERS:
+        fix = f"Use {' or '.join(FLOW_SAMPLERS)}."
+        problems.append(Problem("sampler", f"A flow model cannot be drawn with {settings.sampler}.", fix))
+    if settings.negative_prompt and not model.takes_negative_prompt:
+        problems.append(Problem("negative_prompt", "This model has no use for a negative prompt.", "Leave it empty."))
     if problems:
-        raise ConfigError(f"{model.base} cannot draw a picture of this size.", problems)
+        raise ConfigError(f"{model.base} cannot draw a picture with these settings.", problems)
 
 
 def _to_image(pixels: Tensor) -> Image.Image:

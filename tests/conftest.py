@@ -29,6 +29,14 @@ def tiny_sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_sdxl(tmp_path_factory.mktemp("models") / "tiny_sdxl")
 
 
+@pytest.fixture(scope="session")
+def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete, tiny Flux dev. Read it, do not change it."""
+    from tests.tiny_models import save_tiny_flux
+
+    return save_tiny_flux(tmp_path_factory.mktemp("models") / "tiny_flux")
+
+
 @pytest.fixture
 def tiny_sd1(tiny_sd1_folder: Path):
     """That model, freshly loaded."""
@@ -54,3 +62,12 @@ def tiny_sdxl(tiny_sdxl_folder: Path):
     from lora_nb.models.base import load_model
 
     return load_model(ModelConfig(family="sdxl", base=str(tiny_sdxl_folder)))
+
+
+@pytest.fixture
+def tiny_flux(tiny_flux_folder: Path):
+    """That model, freshly loaded."""
+    from lora_nb.config import ModelConfig
+    from lora_nb.models.base import load_model
+
+    return load_model(ModelConfig(family="flux", base=str(tiny_flux_folder), t5_tokens=32))

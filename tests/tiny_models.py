@@ -5,9 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, FluxTransformer2DModel, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
 
 SCHEDULER = {  # as in Stable Diffusion 1.5's own folder
     "_class_name": "PNDMScheduler",
@@ -128,6 +135,74 @@ def save_tiny_sdxl(folder: Path) -> Path:
     }
     scheduler = SCHEDULER | {"_class_name": "EulerDiscreteScheduler"}
     return _save_parts(folder, "StableDiffusionXLPipeline", parts, scheduler, PARTS | kinds)
+
+
+def save_tiny_flux(folder: Path, guidance: bool = True) -> Path:
+    """The same for Flux.1 dev (with guidance) or schnell: a transformer of two blocks of each kind, CLIP and T5."""
+    vocabulary_size = save_tokenizer(folder / "tokenizer")
+    t5_size = save_t5_tokenizer(folder / "tokenizer_2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        parts = {
+            "transformer": make_flux_transformer(guidance),
+            "vae": make_vae(scaling_factor=0.3611, shift_factor=0.1159, latent_channels=16),
+            "text_encoder": make_text_encoder(vocabulary_size),
+            "text_encoder_2": make_t5(t5_size),
+        }
+    kinds = {name: PARTS[name] for name in ("vae", "text_encoder", "tokenizer")} | {
+        "transformer": ["diffusers", "FluxTransformer2DModel"],
+        "text_encoder_2": ["transformers", "T5EncoderModel"],
+        "tokenizer_2": ["transformers", "T5TokenizerFast"],
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    }
+    scheduler = {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "num_train_timesteps": 1000,
+        "shift": 3.0 if guidance else 1.0,
+        "use_dynamic_shifting": guidance,
+        "base_shift": 0.5,
+        "max_shift": 1.15,
+        "base_image_seq_len": 256,
+        "max_image_seq_len": 4096,
+    }
+    return _save_parts(folder, "FluxPipeline", parts, scheduler, kinds)
+
+
+def make_flux_transformer(guidance: bool = True) -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH,
+        pooled_projection_dim=WIDTH,
+        guidance_embeds=guidance,
+        axes_dims_rope=(4, 6, 6),
+    )
+
+
+def make_t5(vocabulary_size: int, width: int = 2 * WIDTH) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary_size,
+            d_model=width,
+            d_kv=width // 4,
+            d_ff=2 * width,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+        )
+    )
+
+
+def save_t5_tokenizer(folder: Path) -> int:
+    """Write a T5 tokenizer that reads letter by letter; returns the size of its vocabulary."""
+    letters = "\u2581abcdefghijklmnopqrstuvwxyz0123456789,.-"
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((letter, -1.0) for letter in letters)]
+    T5TokenizerFast(vocab=words, extra_ids=0).save_pretrained(folder)
+    return len(words)
 
 
 def make_sdxl_unet() -> UNet2DConditionModel:

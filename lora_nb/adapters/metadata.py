@@ -45,7 +45,10 @@ FAMILIES = {  # ours => kohya's name for it, and Stability's
     "sd1": {"ss_base_model_version": "sd_v1", "architecture": "stable-diffusion-v1"},
     "sd2": {"ss_base_model_version": "sd_v2", "architecture": "stable-diffusion-v2-512"},
     "sdxl": {"ss_base_model_version": "sdxl_base_v1-0", "architecture": "stable-diffusion-xl-v1-base"},
+    "flux": {"ss_base_model_version": "flux1", "architecture": "flux-1-dev"},
 }
+SCHNELL = {"ss_base_model_version": "flux1", "architecture": "flux-1-schnell"}
+TIMESTEP_NAMES = {"uniform": "uniform", "sigmoid": "sigmoid", "shift": "shift", "resolution_shift": "flux_shift"}
 V_FAMILIES = {  # the same for models that predict v, where that makes a difference
     "sd1": {"ss_base_model_version": "sd_v1_v", "architecture": "stable-diffusion-v1"},
     "sd2": {"ss_base_model_version": "sd_v2_v", "architecture": "stable-diffusion-v2-768-v"},
@@ -54,6 +57,7 @@ IMPLEMENTATIONS = {  # whose layer names are used
     "sd1": "diffusers",
     "sd2": "diffusers",
     "sdxl": "https://github.com/Stability-AI/generative-models",
+    "flux": "https://github.com/black-forest-labs/flux",
 }
 PRECISION_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 OPTIMIZER_NAMES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
@@ -81,6 +85,7 @@ def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run
         **_of_run(run),
         **_of_training(config, plan),
         **_of_model(config, run),
+        **_of_flux(config, run),
         **_of_optimizer(config.optimizer, plan.steps, config.adapter.train_text_encoder),
         **_of_noise_and_loss(config.noise, config.loss),
         **_of_data(config.data),
@@ -130,6 +135,8 @@ def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
 
 def _family_facts(config: TrainConfig, run: RunFacts) -> dict[str, str]:
     family = config.model.family
+    if run.variant == "schnell":
+        return SCHNELL
     return V_FAMILIES.get(family, FAMILIES[family]) if run.prediction == "v" else FAMILIES[family]
 
 
@@ -138,6 +145,22 @@ def _of_model(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
         "ss_base_model_version": _family_facts(config, run)["ss_base_model_version"],
         "ss_v2": config.model.family == "sd2",
         "ss_zero_terminal_snr": run.zero_terminal_snr,
+    }
+
+
+def _of_flux(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
+    """What kohya adds for Flux."""
+    if config.model.family != "flux":
+        return {}
+    return {
+        "ss_model_type": "flux",
+        "ss_apply_t5_attn_mask": config.model.t5_attention_mask,
+        "ss_guidance_scale": config.model.guidance if run.variant == "dev" else None,
+        "ss_timestep_sampling": TIMESTEP_NAMES[config.noise.timestep_sampling],
+        "ss_sigmoid_scale": config.noise.sigmoid_scale,
+        "ss_discrete_flow_shift": config.noise.timestep_shift,
+        "ss_model_prediction_type": "raw",
+        "ss_weighting_scheme": "none",
     }
 
 

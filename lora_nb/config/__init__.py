@@ -6,8 +6,9 @@ To add a setting, add a field with `setting(...)` to its section and the line of
 
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+from pydantic import model_validator
 from pydantic.fields import FieldInfo
 
 from lora_nb.config.adapter import AdapterConfig
@@ -42,6 +43,8 @@ __all__ = [
     "setting",
 ]
 
+FLUX_STEP = 16  # pixels
+
 
 class TrainConfig(Section):
     """All settings of a training: what a project's config.json holds."""
@@ -54,6 +57,15 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     run: RunConfig = RunConfig()
     samples: SampleConfig = SampleConfig()
+
+    @model_validator(mode="after")
+    def buckets_suit_the_family(self) -> Self:
+        if self.model.family == "flux" and self.data.bucket_step % FLUX_STEP:
+            raise ValueError(
+                f"data.bucket_step is {self.data.bucket_step}, and Flux needs a multiple of {FLUX_STEP}: one of its "
+                f"tokens stands for {FLUX_STEP} x {FLUX_STEP} pixels"
+            )
+        return self
 
 
 def list_settings() -> Iterator[tuple[str, FieldInfo]]:

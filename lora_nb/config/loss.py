@@ -15,6 +15,8 @@ class LossConfig(Section):
         "How much each noise level counts. debiased is the tutorial's choice (good colours), min_snr holds back the "
         "nearly clean ones, none treats all alike.",
         kohya="debiased_estimation_loss, min_snr_gamma",
+        not_for={"flux": "Flux's noise levels are weighed by how often they are drawn (noise.timestep_sampling)."},
+        off="none",
     )
     min_snr_gamma: float = setting(
         5.0,

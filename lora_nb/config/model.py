@@ -8,15 +8,18 @@ from lora_nb.config.base import Section, setting
 
 WORKSHOP_MODEL = "workshop"  # the value of `model.base` that means the small model inside this package
 
+_FLUX_ONLY = dict.fromkeys(("sd1", "sd2", "sdxl"), "Only Flux has it.")
+
 
 class ModelConfig(Section):
     """Which model the LoRA is trained for."""
 
-    family: Literal["sd1", "sd2", "sdxl"] = setting(
+    family: Literal["sd1", "sd2", "sdxl", "flux"] = setting(
         "sd1",
         "Model family",
-        "The architecture of the base model: sd1 is Stable Diffusion 1.x, sd2 is 2.x, sdxl is Stable Diffusion XL.",
-        kohya="v2, sdxl",
+        "The architecture of the base model: sd1 is Stable Diffusion 1.x, sd2 is 2.x, sdxl is Stable "
+        "Diffusion XL, flux is Flux.1 dev or schnell.",
+        kohya="v2, sdxl, flux1_checkbox",
     )
     base: str = setting(
         WORKSHOP_MODEL,
@@ -32,7 +35,10 @@ class ModelConfig(Section):
         "Which layer of the text encoder to read, counted from its end. The tutorial uses 2 for anime models, which "
         "were trained that way, and 1 for everything else.",
         kohya="clip_skip",
-        not_for={"sdxl": "SDXL was trained with one layer of its text encoders, and is always read there."},
+        not_for={
+            "sdxl": "SDXL was trained with one layer of its text encoders, and is always read there.",
+            "flux": "Flux takes only CLIP's last word on the whole caption.",
+        },
         ge=1,
         le=12,
     )
@@ -42,6 +48,7 @@ class ModelConfig(Section):
         "What the base model was trained to say: the noise (epsilon), or v, a mix of noise and picture. auto reads it "
         "from the model; a wrong value ruins the LoRA, so change it only for a model that does not say.",
         kohya="v_parameterization",
+        not_for={"flux": "Flux always predicts the way from picture to noise."},
         advanced=True,
     )
     zero_terminal_snr: Literal["auto", "on", "off"] = setting(
@@ -50,6 +57,7 @@ class ModelConfig(Section):
         "Train down to pure noise, as some v-prediction models were: lets pictures be very dark or very bright. auto "
         "reads it from the model. Only for models that predict v.",
         kohya="zero_terminal_snr",
+        not_for={"flux": "Flux is trained down to pure noise anyway."},
         advanced=True,
     )
     crop_conditioning: Literal["true", "kohya"] = setting(
@@ -58,7 +66,38 @@ class ModelConfig(Section):
         "SDXL is told how much was cut off each picture, so that it learns not to cut heads off. true: what was "
         "really cut off. kohya: the values that kohya's trainer gives, often on the other axis.",
         kohya="(always its own)",
-        not_for=dict.fromkeys(("sd1", "sd2"), "Only SDXL is told how its pictures were cropped."),
+        not_for=dict.fromkeys(("sd1", "sd2", "flux"), "Only SDXL is told how its pictures were cropped."),
+        advanced=True,
+    )
+    guidance: float = setting(
+        1.0,
+        "Guidance in training",
+        "The guidance number that Flux dev is told while it learns. 1 lets the LoRA work at any guidance later. Flux "
+        "schnell takes none.",
+        kohya="guidance_scale",
+        not_for=_FLUX_ONLY,
+        advanced=True,
+        ge=0,
+        le=10,
+    )
+    t5_tokens: int = setting(
+        512,
+        "T5 tokens",
+        "How long a caption may be for Flux's second text encoder: 512 for dev, 256 for schnell. Fewer is faster and "
+        "takes less memory.",
+        kohya="t5xxl_max_token_length",
+        not_for=_FLUX_ONLY,
+        advanced=True,
+        ge=16,
+        le=512,
+    )
+    t5_attention_mask: bool = setting(
+        False,
+        "T5 attention mask",
+        "Keep Flux from looking at the filling behind short captions. Other programs draw without it, so leave it off "
+        "unless yours masks too.",
+        kohya="apply_t5_attn_mask",
+        not_for=_FLUX_ONLY,
         advanced=True,
     )
 

@@ -7,21 +7,29 @@ from lora_nb.config.base import Section, setting
 
 Sampler = Literal["euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "ddim"]
 
+_NO_NEGATIVE = {"flux": "Flux is guided by a number that it was trained with, not by a negative prompt."}
+_ONLY_EULER = {"flux": "Flux learned a straight way from noise to picture, which euler walks; the others cannot."}
+
 
 class PictureConfig(Section):
     """How pictures are drawn from prompts, wherever that happens."""
 
-    negative_prompt: str = setting("", "Negative prompt", "What the picture should not show.", kohya="--n")
+    negative_prompt: str = setting(
+        "", "Negative prompt", "What the picture should not show.", kohya="--n", not_for=_NO_NEGATIVE
+    )
     steps: int = setting(20, "Steps", "Denoising steps: more is slower and a little finer.", kohya="--s", ge=1, le=150)
     guidance_scale: float = setting(
         7.0,
         "Guidance",
-        "How strictly the prompt is followed (CFG scale). 1 ignores the negative prompt and is twice as fast.",
+        "How strictly the prompt is followed (CFG scale). 1 ignores the negative prompt and is twice as fast. Flux dev "
+        "likes 3.5, Flux schnell must have 1.",
         kohya="--l",
         ge=1,
         le=30,
     )
-    sampler: Sampler = setting("euler", "Sampler", "The algorithm that removes the noise.", kohya="--ss")
+    sampler: Sampler = setting(
+        "euler", "Sampler", "The algorithm that removes the noise.", kohya="--ss", not_for=_ONLY_EULER
+    )
     width: int = setting(512, "Width", "In pixels.", kohya="--w", ge=64, le=2048, multiple_of=8)
     height: int = setting(512, "Height", "In pixels.", kohya="--h", ge=64, le=2048, multiple_of=8)
     seed: int = setting(1, "Seed", "The same seed gives the same picture.", kohya="--d", ge=0, le=2**32 - 1)

@@ -23,6 +23,7 @@ MODELS = {  # to add a family: one file with `load`, one line here
     "sd1": "lora_nb.models.stable_diffusion:load",
     "sd2": "lora_nb.models.stable_diffusion:load",
     "sdxl": "lora_nb.models.sdxl:load",
+    "flux": "lora_nb.models.flux:load",
 }
 
 
@@ -56,13 +57,16 @@ class DiffusionModel(Protocol):
     variant: str  # which of the family's models, where they differ in use ("schnell"); else empty
     base: str  # what the user called this model, for the LoRA file's metadata
     latent_factor: int  # one cell of the latents stands for this many pixels, in width and in height
+    size_step: int  # pictures have sides of a multiple of this many pixels
     max_tokens: int  # captions are cut after this many tokens
     device: torch.device
     dtype: torch.dtype  # of the weights; what is being trained may be finer
 
     denoiser: nn.Module  # the part that removes noise: U-Net or transformer
     text_encoders: dict[str, nn.Module]  # by their prefix in LoRA files, such as "lora_te"
+    frozen_text_encoders: dict[str, nn.Module]  # those that no LoRA is made for: Flux's T5
     vae: nn.Module
+    takes_negative_prompt: bool
     objective: Objective  # read from the checkpoint's scheduler, unless the settings say otherwise
     scheduler_config: dict[str, Any]  # the same noise schedule, from which samplers are made
     attached: Any  # the LoRA file that adapters.attached has put on this model, or None

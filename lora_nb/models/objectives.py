@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lora_nb.config import ModelConfig, NoiseConfig
 from lora_nb.errors import ModelError
+from lora_nb.models.timesteps import TIMESTEP_SAMPLINGS
 
 Prediction = Literal["epsilon", "v", "flow"]
 
@@ -102,7 +103,9 @@ class FlowObjective:
 
     def sample_timesteps(self, latents: Tensor, config: NoiseConfig, generators: list[torch.Generator]) -> Tensor:
         """(B,) The share of noise that each example gets; each drawn from the example's own generator."""
-        return torch.stack([torch.rand((), generator=each) for each in generators])
+        tokens = latents.shape[-2] // 2 * (latents.shape[-1] // 2)  # four cells of the latents make one
+        draw = TIMESTEP_SAMPLINGS[config.timestep_sampling]
+        return torch.stack([draw(each, config, tokens) for each in generators])
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Mix noise into latents, (B, C, h, w) both: timesteps (B,) are the shares of noise."""

@@ -51,6 +51,7 @@ class StableDiffusionXL:
     """An SDXL model (see DiffusionModel in base.py for what each part promises)."""
 
     family, variant = "sdxl", ""
+    takes_negative_prompt = True
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.base = config.base
@@ -60,11 +61,13 @@ class StableDiffusionXL:
             TEXT_ENCODER_2: parts.text_encoder_2,
         }
         self.tokenizers = {TEXT_ENCODER_1: parts.tokenizer, TEXT_ENCODER_2: parts.tokenizer_2}
+        self.frozen_text_encoders: dict[str, Any] = {}
         self.vae: Any = parts.vae
         self.scheduler_config = settle_schedule(parts.scheduler_config, config)
         self.objective: Objective = make_objective(self.scheduler_config)
         self.attached: Any = None
         self.latent_factor = latent_factor_of(parts.vae)
+        self.size_step = max(8, self.latent_factor)  # 8 is what diffusers' pipelines ask for, whatever the VAE
         self.max_tokens = parts.text_encoder.config.max_position_embeddings - 2  # 75: start and end take two of 77
         self.device, self.dtype = parts.unet.conv_in.weight.device, parts.unet.conv_in.weight.dtype
         self._crop_of = CROPS[config.crop_conditioning]

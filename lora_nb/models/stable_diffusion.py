@@ -46,17 +46,20 @@ class StableDiffusion:
     """A Stable Diffusion 1.x or 2.x model (see DiffusionModel in base.py for what each part promises)."""
 
     variant = ""
+    takes_negative_prompt = True
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.family, self.base = config.family, config.base
         self.denoiser: Any = parts.unet
         self.text_encoders: dict[str, Any] = {TEXT_ENCODER: parts.text_encoder}
+        self.frozen_text_encoders: dict[str, Any] = {}
         self.vae: Any = parts.vae
         self.tokenizer = parts.tokenizer
         self.scheduler_config = settle_schedule(parts.scheduler_config, config)
         self.objective: Objective = make_objective(self.scheduler_config)
         self.attached: Any = None
         self.latent_factor = latent_factor_of(parts.vae)
+        self.size_step = max(8, self.latent_factor)  # 8 is what diffusers' pipelines ask for, whatever the VAE
         self.max_tokens = parts.text_encoder.config.max_position_embeddings - 2  # 75: start and end take two of 77
         self.device, self.dtype = parts.unet.conv_in.weight.device, parts.unet.conv_in.weight.dtype
         # Noted before any adapter wraps these layers and changes what they look like.

@@ -7,7 +7,7 @@ import torch
 from lora_nb.adapters.kinds import add_adapter
 from lora_nb.adapters.layers import TRAINED, layers_of, matrices_of
 from lora_nb.config import AdapterConfig, ModelConfig
-from tests.tiny_models import SCHEDULER, make_vae
+from tests.tiny_models import SCHEDULER, make_t5, make_vae
 
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 CLIP_BIG_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
@@ -38,6 +38,19 @@ def make_sdxl() -> Any:
         second = CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_BIG_G, projection_dim=1280))
     config = ModelConfig(family="sdxl", base="sdxl")
     return StableDiffusionXL(config, Parts(unet, first, second, make_vae(), None, None, SCHEDULER))
+
+
+def make_flux() -> Any:
+    from diffusers import FluxTransformer2DModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from lora_nb.models.flux import Flux, Parts
+
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(guidance_embeds=True)
+        clip = CLIPTextModel(CLIPTextConfig(**CLIP_L))
+    config = ModelConfig(family="flux", base="flux")
+    return Flux(config, Parts(transformer, clip, make_t5(100), make_vae(), None, None, {}))
 
 
 def lora_shapes(model: Any, rank: int, alpha: float) -> dict[str, list[int]]:

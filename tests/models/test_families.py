@@ -1,5 +1,6 @@
 """The whole road with a tiny model of every family: train, save, read back, load in plain diffusers, draw."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from lora_nb.training.runs import train_project
 from tests.adapters.helpers import add_trained, deltas_of, load_in_diffusers, save_trained
 from tests.training.conftest import project  # noqa: F401
 
-FAMILIES = ["sd2", "sdxl"]
+FAMILIES = ["sd2", "sdxl", "flux"]
+MODEL_OPTIONS = {"flux": {"t5_tokens": 32}}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -32,13 +34,13 @@ def family(folder):
 
 @pytest.fixture
 def model(folder, family):
-    return load_model(ModelConfig(family=family, base=str(folder)))
+    return load_model(ModelConfig(family=family, base=str(folder), **MODEL_OPTIONS.get(family, {})))
 
 
 def settings_for(family, **changes):
     settings = {"prompt": "a red cat", "steps": 4, "width": 64, "height": 96, "seed": 5}
     if family == "flux":
-        settings |= {"guidance_scale": 1.0, "sampler": "euler"}
+        settings |= {"guidance_scale": 3.5}
     else:
         settings |= {"negative_prompt": "blurry", "guidance_scale": 5.0}
     return GenerationConfig(**(settings | changes))
@@ -46,7 +48,8 @@ def settings_for(family, **changes):
 
 def draw_plain(pipeline, settings):
     """diffusers without any of our code."""
-    options = {"negative_prompt": settings.negative_prompt} if settings.guidance_scale > 1 else {}
+    is_flux = type(pipeline).__name__ == "FluxPipeline"
+    options = {"max_sequence_length": 32} if is_flux else {"negative_prompt": settings.negative_prompt}
     picture = pipeline(
         settings.prompt,
         **options,
@@ -67,6 +70,20 @@ def plain_pipeline(folder, family):
     if family != "flux":
         pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     return pipeline
+
+
+@pytest.fixture(autouse=True)
+def converter_for_small_flux(monkeypatch):
+    """diffusers' reader of Flux LoRAs has the real model's width written into it: put the tiny one's there."""
+    from diffusers.loaders import lora_conversion_utils, lora_pipeline
+
+    source = inspect.getsource(lora_conversion_utils._convert_kohya_flux_lora_to_diffusers)
+    assert "[3072, 3072, 3072, 12288]" in source
+    scope = vars(lora_conversion_utils).copy()
+    exec(source.replace("[3072, 3072, 3072, 12288]", "[32, 32, 32, 128]"), scope)
+    monkeypatch.setattr(
+        lora_pipeline, "_convert_kohya_flux_lora_to_diffusers", scope["_convert_kohya_flux_lora_to_diffusers"]
+    )
 
 
 def difference(one, other):
@@ -91,7 +108,7 @@ def test_a_lora_looks_the_same_as_in_plain_diffusers(model, family, folder, tmp_
 def test_a_training_runs_and_its_file_holds_what_was_learned(family, folder, project, tmp_path):  # noqa: F811
     config = make_config(
         {
-            "model": {"family": family, "base": str(folder)},
+            "model": {"family": family, "base": str(folder), **MODEL_OPTIONS.get(family, {})},
             "data": {"resolution": 64, "bucket_step": 16, "min_bucket_size": 32, "max_bucket_size": 128},
             "adapter": {"rank": 4, "alpha": 2},
             "optimizer": {"kind": "adamw", "learning_rate": 1e-3},
