@@ -134,11 +134,15 @@ def test_every_choice_has_its_function():
     from lora_nb.adapters.kinds import ADAPTERS
     from lora_nb.dataset.masks import MASKS
     from lora_nb.models.base import MODELS
+    from lora_nb.models.sdxl import CROPS
+    from lora_nb.models.timesteps import TIMESTEP_SAMPLINGS
     from lora_nb.sampling import SAMPLERS
     from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
     from lora_nb.training.optimizers import LR_SCHEDULERS, OPTIMIZERS
 
     assert literal(config.ModelConfig, "family") == set(MODELS)
+    assert literal(config.ModelConfig, "crop_conditioning") == set(CROPS)
+    assert literal(config.NoiseConfig, "timestep_sampling") == set(TIMESTEP_SAMPLINGS)
     assert literal(config.AdapterConfig, "kind") == set(ADAPTERS)
     assert literal(config.OptimizerConfig, "kind") == set(OPTIMIZERS)
     assert literal(config.OptimizerConfig, "lr_scheduler") == set(LR_SCHEDULERS)

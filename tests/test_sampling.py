@@ -164,7 +164,7 @@ def test_weight_0_is_the_base_model(tiny_sd1, lora):
 
 
 def test_a_size_that_the_model_cannot_draw_is_refused(tiny_sd1):
-    tiny_sd1.latent_factor = 16
+    tiny_sd1.size_step = 16
     with pytest.raises(ConfigError, match=r"width: 72 is not a multiple of 16\. Use (64|80)") as error:
         draw(tiny_sd1, width=72, height=88)
     assert len(error.value.problems) == 2
