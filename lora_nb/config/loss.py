@@ -23,6 +23,7 @@ class LossConfig(Section):
         "Min-SNR gamma",
         "Where min_snr starts to hold back. Smaller holds back more; 5 is usual.",
         kohya="min_snr_gamma",
+        not_for={"flux": "Flux knows no min_snr weighting."},
         only_with="loss.weighting=min_snr",
         advanced=True,
         gt=0,

@@ -75,6 +75,13 @@ ROWS: dict[str, Row] = {
     "model.clip_skip": Row(2),
     "model.prediction": Row("v", families={"sd2": "epsilon"}),
     "model.zero_terminal_snr": Row("on", given={"model.prediction": "v"}),
+    "model.crop_conditioning": Row("kohya"),
+    "model.guidance": Row(3.5),
+    "model.t5_tokens": Row(32),
+    "model.t5_attention_mask": Row(True),
+    "noise.timestep_sampling": Row("uniform"),
+    "noise.timestep_shift": Row(1.5, given={"noise.timestep_sampling": "shift"}),
+    "noise.sigmoid_scale": Row(0.3),
 }
 BY_HAND = {  # settings that the walk itself is made of, and the test that shows them acting
     "model.family": "each family is walked",
