@@ -4,6 +4,7 @@ Heavy imports happen inside the commands, so that `lora-nb --help` answers at on
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ def check(folder: ProjectFolder) -> None:
 def plan(
     folder: ProjectFolder,
     steps: Annotated[int | None, typer.Option(help="Say which repeats come nearest to this many steps.")] = None,
+    processes: Annotated[int, typer.Option(help="GPUs that will train together (accelerate launch).", min=1)] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Count the exact steps of a training from its buckets, or find the repeats for a number of steps."""
@@ -102,8 +104,8 @@ def plan(
 
     project = find_project(folder)
     dataset, config = scan_images(project.images), project.load_config()
-    result = plan_steps(dataset, config)
-    repeats = solve_repeats(dataset, config, steps) if steps is not None else None
+    result = plan_steps(dataset, config, processes)
+    repeats = solve_repeats(dataset, config, steps, processes) if steps is not None else None
     if as_json:
         values = asdict(result) | ({"repeats_for_target": repeats} if repeats is not None else {})
         print(json.dumps(values, indent=2))
@@ -128,6 +130,7 @@ def train(
     """Train a LoRA on the project's pictures, and save one every epoch."""
     from lora_nb.config_file import change_settings
     from lora_nb.project import find_project
+    from lora_nb.training.acceleration import leave_team
     from lora_nb.training.runs import train_project
 
     project = find_project(folder)
@@ -135,6 +138,9 @@ def train(
     if epochs is not None:
         changes["run.epochs"] = epochs
     output = train_project(project, change_settings(project.load_config(), changes), run=run)
+    leave_team()
+    if int(os.environ.get("RANK", "0")):
+        return  # one of several processes: the first one speaks for all
     print(f"LoRAs in {output / 'loras'}")
     print(f"Next: lora-nb grid {folder}")
 

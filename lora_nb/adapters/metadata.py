@@ -123,7 +123,7 @@ def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
         "ss_gradient_checkpointing": run.gradient_checkpointing,
         "ss_gradient_accumulation_steps": run.gradient_accumulation_steps,
         "ss_batch_size_per_device": run.batch_size,
-        "ss_total_batch_size": run.batch_size * run.gradient_accumulation_steps,
+        "ss_total_batch_size": run.batch_size * run.gradient_accumulation_steps * plan.processes,
         "ss_seed": run.seed,
         "ss_validation_seed": run.seed if config.data.validation_split else None,
         "ss_cache_latents": True,

@@ -39,10 +39,14 @@ class StepPlan:
     steps: int  # in total
     held_out: int  # pictures that are not trained on, but only used to judge
     mean_aspect_error: float  # how far width / height of the buckets is from the pictures', as Kohya reports it
+    processes: int = 1  # that train together, each on its own batches
 
 
-def plan_steps(dataset: Dataset, config: TrainConfig) -> StepPlan:
-    """Count steps exactly. Raises DatasetError if there is no picture, or one that fits no bucket."""
+def plan_steps(dataset: Dataset, config: TrainConfig, processes: int = 1) -> StepPlan:
+    """Count steps exactly. Raises DatasetError if there is no picture, or one that fits no bucket.
+
+    processes: how many train together (`accelerate launch`). Each has its own batches, so there are fewer steps.
+    """
     training, held_out = split_dataset(dataset, config)
     fits = _fit_all(training, config)
     pictures = Counter(fit.bucket for _, fit in fits)
@@ -54,7 +58,7 @@ def plan_steps(dataset: Dataset, config: TrainConfig) -> StepPlan:
         BucketCount(bucket, pictures[bucket], seen[bucket], math.ceil(seen[bucket] / size))
         for bucket in sorted(pictures)
     )
-    steps_per_epoch = _count_steps(list(seen.values()), config.run)
+    steps_per_epoch = _count_steps(list(seen.values()), config.run, processes)
     return StepPlan(
         pictures=len(training.items),
         seen_per_epoch=seen.total(),
@@ -65,10 +69,11 @@ def plan_steps(dataset: Dataset, config: TrainConfig) -> StepPlan:
         steps=steps_per_epoch * config.run.epochs,
         held_out=len(held_out.items),
         mean_aspect_error=fmean(_aspect_error(item, fit) for item, fit in fits),
+        processes=processes,
     )
 
 
-def solve_repeats(dataset: Dataset, config: TrainConfig, target_steps: int) -> int:
+def solve_repeats(dataset: Dataset, config: TrainConfig, target_steps: int, processes: int = 1) -> int:
     """The repeats, the same for every folder, whose total steps come nearest to a target; the fewest if several do.
 
     Regularisation pictures keep theirs.
@@ -85,13 +90,11 @@ def solve_repeats(dataset: Dataset, config: TrainConfig, target_steps: int) -> i
         fixed[fit.bucket] += item.repeats if item.is_regularisation else 0
 
     def steps(repeats: int) -> int:
-        return (
-            _count_steps([changing[bucket] * repeats + fixed[bucket] for bucket in fixed], config.run)
-            * config.run.epochs
-        )
+        seen = [changing[bucket] * repeats + fixed[bucket] for bucket in fixed]
+        return _count_steps(seen, config.run, processes) * config.run.epochs
 
     def fewest_repeats(at_least: int) -> int:
-        low, high = 1, at_least * config.run.batch_size * config.run.gradient_accumulation_steps
+        low, high = 1, at_least * config.run.batch_size * config.run.gradient_accumulation_steps * processes
         while low < high:  # more repeats never mean fewer steps, so half of the range can be dropped each time
             middle = (low + high) // 2
             low, high = (low, middle) if steps(middle) >= at_least else (middle + 1, high)
@@ -115,10 +118,10 @@ def _fit_all(dataset: Dataset, config: TrainConfig) -> list[tuple[ImageItem, Fit
     return fits
 
 
-def _count_steps(seen: list[int], run: RunConfig) -> int:
+def _count_steps(seen: list[int], run: RunConfig, processes: int) -> int:
     """Steps of one epoch, from how often pictures of each bucket are seen in it."""
     batches = sum(math.ceil(count / run.batch_size) for count in seen)
-    return math.ceil(batches / run.gradient_accumulation_steps)  # what is left at an epoch's end is a step, too
+    return math.ceil(batches / (run.gradient_accumulation_steps * processes))  # what is left at an epoch's end is a step, too
 
 
 def _aspect_error(item: ImageItem, fit: Fit) -> float:

@@ -1,9 +1,10 @@
 """Which pictures are seen when, and with which words? Batches of one bucket, in an order that the seed decides."""
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -36,6 +37,7 @@ class Batch:
     names: list[str]  # the pictures, to name them when something goes wrong
     weights: Tensor  # (B,) how much each example counts: less than 1 for regularisation pictures, if so set
     masks: Tensor | None  # (B, 1, h, w) in 0..1, which part of each picture counts; None if all of it does
+    share: float = 1.0  # of all examples of the step: how much its gradient counts
 
 
 def epoch_batches(images: list[CachedImage], config: TrainConfig, epoch: int) -> list[Group]:
@@ -67,19 +69,46 @@ def _repeat(positions: list[int], images: list[CachedImage], epoch: int, chance:
     return order
 
 
-def epoch_steps(images: list[CachedImage], config: TrainConfig, epoch: int) -> Iterator[list[Group]]:
-    """Go through an epoch's optimizer steps: each the list of batches whose gradients are added up."""
-    yield from chunks(epoch_batches(images, config, epoch), config.run.gradient_accumulation_steps)
+def epoch_steps(
+    images: list[CachedImage], config: TrainConfig, epoch: int, processes: int = 1
+) -> Iterator[list[Group]]:
+    """Go through an epoch's optimizer steps: each the list of batches whose gradients are added up.
+
+    Several processes that train together go through as many batches at the same time.
+    """
+    yield from chunks(epoch_batches(images, config, epoch), config.run.gradient_accumulation_steps * processes)
 
 
-def make_batches(images: list[CachedImage], groups: list[Group], config: TrainConfig, step: int) -> Iterator[Batch]:
-    """Make the batches of one step.
+@dataclass(frozen=True)
+class Turn:
+    """Which of a step's batches are this process's? All, unless several train together."""
+
+    place: int = 0  # of this process, counted from 0
+    processes: int = 1
+    keep_pace: bool = False  # whether all must make as many passes, because they need one another's weights
+
+    def parts(self, groups: list[Group]) -> Iterator[tuple[Group, int, float]]:
+        """Every `processes`-th group, with the place of its first example in the step, and its share of all examples.
+
+        Whoever must keep pace and has none left takes the first one again, with a share of 0.
+        """
+        sizes = [len(group) for group in groups]
+        mine = range(self.place, len(groups), self.processes)
+        for number in mine:
+            yield groups[number], sum(sizes[:number]), sizes[number] / sum(sizes)
+        if self.keep_pace and len(mine) < math.ceil(len(groups) / self.processes):
+            yield groups[0], 0, 0.0
+
+
+def make_batches(
+    images: list[CachedImage], groups: list[Group], config: TrainConfig, step: int, turn: Turn | None = None
+) -> Iterator[Batch]:
+    """Make the batches of one step, or this process's turn of them.
 
     Noise and noise level are a function of (seed, step, place in the step); what is seen and read of a picture is one
     of (seed, epoch, picture, look).
     """
-    first = 0
-    for group in groups:
+    for group, first, share in (turn or Turn()).parts(groups):
         chosen = [images[view.position] for view in group]
         places = range(first, first + len(group))
         generators = [make_generator(config.run.seed, "example", step, place) for place in places]
@@ -89,8 +118,8 @@ def make_batches(images: list[CachedImage], groups: list[Group], config: TrainCo
         ]
         shape = tuple(cuts[0].mean.shape)
         std = torch.stack([cut.std for cut in cuts])
-        yield join_batch(chosen, cuts, config, captions, generators, std * draw_normal(shape, generators))
-        first += len(group)
+        batch = join_batch(chosen, cuts, config, captions, generators, std * draw_normal(shape, generators))
+        yield replace(batch, share=share)
 
 
 def join_batch(
@@ -123,6 +152,6 @@ def chunks(items: list[T], size: int) -> Iterator[list[T]]:
         yield items[start : start + size]
 
 
-def count_steps(images: list[CachedImage], config: TrainConfig) -> int:
+def count_steps(images: list[CachedImage], config: TrainConfig, processes: int = 1) -> int:
     """How many optimizer steps the whole run takes: every epoch has the same number."""
-    return config.run.epochs * len(list(epoch_steps(images, config, 1)))
+    return config.run.epochs * len(list(epoch_steps(images, config, 1, processes)))

@@ -32,7 +32,7 @@ class StepDone:
     loss: float
     raw_loss: float
     learning_rate: float
-    grad_norm: float  # before clipping
+    grad_norm: float  # before clipping; 0 for a step that was left out because fp16 overflowed
     seconds: float  # since the run started
 
 

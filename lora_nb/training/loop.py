@@ -8,15 +8,16 @@ small matrices beside its layers, the LoRA, are moved.
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from lora_nb.adapters.kinds import add_adapter, remove_adapter
 from lora_nb.config import TrainConfig
 from lora_nb.errors import TrainingError
 from lora_nb.models.base import DiffusionModel
-from lora_nb.training.batches import Batch, count_steps, epoch_steps, make_batches
+from lora_nb.training.acceleration import Engine, Team
+from lora_nb.training.batches import Batch, Turn, count_steps, epoch_steps, make_batches
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, StepDone, ValidationDone
@@ -25,9 +26,6 @@ from lora_nb.training.noise import draw_noise
 from lora_nb.training.optimizers import make_lr_scheduler, make_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.validation import validation_loss
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 def training_loss(
@@ -62,6 +60,7 @@ def train(
     output: RunOutput,
     on_event: OnEvent,
     held_out: Sequence[CachedImage] = (),
+    team: Team | None = None,
 ) -> str:
     """Train a LoRA on cached pictures and save one every few epochs. Returns "finished" or "stopped".
 
@@ -70,19 +69,19 @@ def train(
     Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
     back as it was, without the LoRA.
     """
-    run, samples = config.run, config.samples
-    accelerator = make_accelerator(run.precision, model.device.type)
+    run, samples, team = config.run, config.samples, team or Team()
+    turn = Turn(team.place, team.size, keep_pace=team.shards)
+    engine = Engine(run.precision, model.device, team)  # takes care of precision, and of the other processes
     parameters = add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
     trained = [parameter for part in parameters.values() for parameter in part]
     optimizer = make_optimizer(parameters, config.optimizer)
-    lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config))
-    optimizer, lr_scheduler = accelerator.prepare(optimizer, lr_scheduler)
+    lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config, team.size))
     encode_captions = CaptionEncoder(model, config)
     model.set_gradient_checkpointing(run.gradient_checkpointing)
 
     def validate() -> None:
         def raw_loss(batch: Batch) -> Tensor:
-            with accelerator.autocast():
+            with engine.autocast():
                 return training_loss(model, batch, config, encode_captions)[1]
 
         if held_out:
@@ -94,24 +93,24 @@ def train(
         if samples.every_n_epochs:
             output.draw_samples(model, step, epoch)  # before training: what all later pictures are compared with
         for epoch in range(1, run.epochs + 1):
-            for groups in epoch_steps(images, config, epoch):
+            for groups in epoch_steps(images, config, epoch, team.size):
                 step += 1
-                loss_sum = raw_sum = 0.0
-                for batch in make_batches(images, groups, config, step):
-                    with accelerator.autocast():  # half precision where it is safe, if the settings ask for it
+                losses = torch.zeros(2, device=model.device)  # what is minimised, and the plain error
+                for batch in make_batches(images, groups, config, step, turn):
+                    with engine.autocast():  # half precision where it is safe, if the settings ask for it
                         loss, raw_loss = training_loss(model, batch, config, encode_captions)
-                    loss_sum += loss.item() / len(groups)
-                    raw_sum += raw_loss.item() / len(groups)
-                    check_finite(loss_sum, batch, step)
-                    accelerator.backward(loss / len(groups))  # the gradients of several batches add up to one step
+                    losses += torch.stack([loss.detach(), raw_loss]) * batch.share
+                    check_finite(losses[0].item(), batch, step)
+                    engine.backward(loss * batch.share)  # the gradients of several batches add up to one step
 
-                grad_norm = accelerator.clip_grad_norm_(trained, config.optimizer.max_grad_norm or math.inf)
-                learning_rate = lr_scheduler.get_last_lr()[0]
-                optimizer.step()  # the only line that changes the LoRA
-                lr_scheduler.step()
+                grad_norm, taken = engine.step(optimizer, trained, config.optimizer.max_grad_norm)  # moves the LoRA
+                learning_rate = float(lr_scheduler.get_last_lr()[0])
+                if taken:  # in fp16 a step is left out when its gradients overflow
+                    lr_scheduler.step()
                 optimizer.zero_grad()
+                loss_sum, raw_sum = team.add_up(losses).tolist()
                 seconds = time.monotonic() - started
-                on_event(StepDone(step, epoch, loss_sum, raw_sum, learning_rate, float(grad_norm or 0), seconds))
+                on_event(StepDone(step, epoch, loss_sum, raw_sum, learning_rate, grad_norm if taken else 0.0, seconds))
 
             validate()
             if epoch % run.save_every_n_epochs == 0 or epoch == run.epochs:
@@ -126,15 +125,6 @@ def train(
     finally:
         model.set_gradient_checkpointing(False)
         remove_adapter(model)
-
-
-def make_accelerator(precision: str, device: str) -> "Accelerator":
-    """Take care of precision: autocast, and for fp16 the scaling that keeps small gradients from vanishing."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state()  # it remembers the precision of an earlier training in this process
-    return Accelerator(mixed_precision=precision.replace("fp32", "no"), cpu=device == "cpu")
 
 
 def check_finite(loss: float, batch: Batch, step: int) -> None:

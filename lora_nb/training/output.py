@@ -15,6 +15,7 @@ from lora_nb.dataset.steps import StepPlan
 from lora_nb.files import write_whole
 from lora_nb.models.base import DiffusionModel
 from lora_nb.sampling import generate
+from lora_nb.training.acceleration import Team
 from lora_nb.training.events import ImageSampled, LoraSaved, OnEvent
 
 
@@ -28,6 +29,7 @@ class RunOutput:
     dataset: Dataset
     plan: StepPlan
     on_event: OnEvent
+    team: Team = Team()  # only its first process writes
     started_at: float = field(default_factory=time.time)
     session_id: int = field(default_factory=lambda: secrets.randbits(31))
     clock: Callable[[], float] = time.time
@@ -48,6 +50,8 @@ class RunOutput:
             zero_terminal_snr=model.objective.zero_terminal_snr,
             variant=model.variant,
         )
+        if not self.team.is_first:
+            return path
         metadata = training_metadata(self.config, self.dataset, self.plan, facts)
         save_lora(model, path, precision=self.config.run.save_precision, metadata=metadata)
         self.on_event(LoraSaved(step, epoch, str(path)))
@@ -55,11 +59,15 @@ class RunOutput:
 
     def draw_samples(self, model: DiffusionModel, step: int, epoch: int) -> None:
         """Draw every sample prompt with the LoRA as it is now. Does not touch the training's own chance."""
+        if not self.team.is_first and not self.team.shards:
+            return  # with a shared-out base model, all have to help
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
         for number, prompt in enumerate(self.config.samples.prompts, start=1):
             settings = GenerationConfig(prompt=prompt, clip_skip=self.config.model.clip_skip, **shared)
             content = io.BytesIO()
             generate(model, settings).save(content, "png")
+            if not self.team.is_first:
+                continue
             path = self.folder / "samples" / f"epoch-{epoch:04d}-prompt-{number:02d}.png"
             write_whole(path, content.getvalue())
             self.on_event(ImageSampled(step, epoch, prompt, str(path)))

@@ -13,6 +13,7 @@ from lora_nb.environment import Machine, find_machine, installed_versions
 from lora_nb.errors import ConfigError, DatasetError, Problem
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.project import Project
+from lora_nb.training.acceleration import Team, find_team, shard_denoiser
 from lora_nb.training.cache import cache_dataset
 from lora_nb.training.events import OnEvent, RunFinished, RunStarted, tell, write_events_to
 from lora_nb.training.loop import train
@@ -36,19 +37,24 @@ def train_project(
     machine = find_machine(project.root)
     dataset = scan_images(project.images)
     refuse_problems(dataset, config, machine)
-    run = run or project.new_run_name()
+    team = find_team(machine.device)
+    run = team.agree(run or project.new_run_name())
     folder = project.run_folder(run)
     if (folder / "config.json").exists():
         raise ConfigError("The run exists.", [Problem(str(folder), "It holds a run already.", "Choose another name.")])
 
-    plan = plan_steps(dataset, config)
-    model = model or load_model(config.model, precision=config.run.precision, device=machine.device)
+    plan = plan_steps(dataset, config, team.size)
+    model = model or load_for(team, config, machine)
     training, held_out = split_dataset(dataset, config)
-    images = cache_dataset(model, training, config.data, project.cache)
-    held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
-    save_config(config, folder / "config.json")
-    on_event = tell(write_events_to(folder / "events.jsonl"), on_event or ProgressBar())
-    output = RunOutput(folder, project.name, config, training, plan, on_event)
+    with team.first_goes_first():
+        images = cache_dataset(model, training, config.data, project.cache)
+        held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
+    if team.is_first:
+        save_config(config, folder / "config.json")
+        on_event = tell(write_events_to(folder / "events.jsonl"), on_event or ProgressBar())
+    else:
+        on_event = tell()
+    output = RunOutput(folder, project.name, config, training, plan, on_event, team)
 
     started = time.monotonic()
     on_event(
@@ -62,7 +68,7 @@ def train_project(
             precision=config.run.precision,
         )
     )
-    outcome = train(model, images, config, output, on_event, held_out_images)
+    outcome = train(model, images, config, output, on_event, held_out_images, team)
     on_event(RunFinished(outcome, time.monotonic() - started, installed_versions()))
     return folder
 
@@ -70,6 +76,16 @@ def train_project(
 def as_it_is(data: DataConfig) -> DataConfig:
     """The settings with which held-out pictures are seen: at one resolution, always the same way."""
     return data.model_copy(update={"extra_resolutions": (), "flip": False, "random_crop": False})
+
+
+def load_for(team: Team, config: TrainConfig, machine: Machine) -> DiffusionModel:
+    """Load the base model where this process works: whole, or its share of it."""
+    device = team.device or machine.device
+    if not team.shards:
+        return load_model(config.model, precision=config.run.precision, device=device)
+    model = load_model(config.model, precision=config.run.precision)  # into host memory, from where it is shared out
+    shard_denoiser(model, team)
+    return model.to(device=device)
 
 
 def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> None:

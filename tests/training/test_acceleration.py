@@ -1,0 +1,138 @@
+"""Precision and several processes: one LoRA, however many train it."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lora_nb.adapters.files import read_lora
+from lora_nb.config_file import change_settings
+from lora_nb.dataset.images import scan_images
+from lora_nb.dataset.steps import plan_steps
+from lora_nb.errors import TrainingError
+from lora_nb.training import runs
+from lora_nb.training.acceleration import MOST_SKIPPED, Engine, Team
+from lora_nb.training.batches import Turn, epoch_steps, make_batches
+from lora_nb.training.cache import cache_dataset
+from lora_nb.training.events import StepDone, read_events
+from lora_nb.training.runs import train_project
+
+CPU = torch.device("cpu")
+LAUNCH = ["-m", "accelerate.commands.launch", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+
+
+def steps_of(folder):
+    return [event for event in read_events(folder / "events.jsonl") if isinstance(event, StepDone)]
+
+
+def launch(project, kind):
+    """Train in two processes as a user would, with `accelerate launch`; returns the run's folder."""
+    command = [sys.executable, *LAUNCH, kind, "--num_processes=2", "-m", "lora_nb", "train", str(project.root)]
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*command, "--run", "many"], env=variables, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count("LoRAs in") == 1
+    return project.run_folder("many")
+
+
+def check_same_lora(one, other):
+    first, second = (read_lora(folder / "loras" / "mochi.safetensors").modules for folder in (one, other))
+    assert first.keys() == second.keys()
+    whole, other = (torch.cat([module.delta().flatten() for module in part.values()]) for part in (first, second))
+    print(f"distance {(whole - other).norm() / whole.norm():.2e} of the LoRA's length")
+    worst = sorted(((second[n].delta()-m.delta()).abs().max().item(), n, m.delta().abs().max().item()) for n,m in first.items())[-5:]
+    print(worst)
+    assert 0 < whole.norm() and (whole - other).norm() < 0.01 * whole.norm()
+    for name, module in first.items():
+        torch.testing.assert_close(second[name].delta(), module.delta(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("kind", ["--multi_gpu", "--use_fsdp"])  # without a GPU, both use the processor
+def test_two_processes_train_the_lora_that_one_trains(project, config, kind):
+    """10 examples in batches of 2, in three buckets: steps of two batches, of which the last has one batch only."""
+    config = change_settings(config, {"run.save_precision": "fp32", "samples.prompts": ["mochi"], "samples.steps": 1})
+    config = change_settings(config, {"samples.width": 64, "samples.height": 64})
+    project.save_config(config)
+    alone = change_settings(config, {"run.gradient_accumulation_steps": 2})
+    one = train_project(project, alone, run="one", on_event=lambda event: None)
+    many = launch(project, kind)
+    check_same_lora(one, many)
+    assert len(steps_of(many)) == len(steps_of(one)) == plan_steps(scan_images(project.images), config, 2).steps
+    for here, there in zip(steps_of(one), steps_of(many), strict=True):
+        assert there.loss == pytest.approx(here.loss, abs=1e-4)
+        assert there.grad_norm == pytest.approx(here.grad_norm, rel=1e-3)
+    assert read_lora(many / "loras" / "mochi.safetensors").metadata["ss_total_batch_size"] == "4"
+    shutil.rmtree(many)
+
+
+def test_processes_share_a_steps_batches_without_overlap(project, config, tiny_sd1):
+    config = change_settings(config, {"run.gradient_accumulation_steps": 2})
+    images = cache_dataset(tiny_sd1, scan_images(project.images), config.data, project.cache)
+    for step, groups in enumerate(epoch_steps(images, config, 1, processes=2), start=1):
+        alone = list(make_batches(images, groups, config, step))
+        shared = [list(make_batches(images, groups, config, step, Turn(place, 2))) for place in range(2)]
+        names = [batch.names for part in shared for batch in part]
+        assert sorted(names) == sorted(batch.names for batch in alone)
+        assert sum(batch.share for part in shared for batch in part) == pytest.approx(1)
+        for place in range(2):
+            for mine, its in zip(shared[place], alone[place::2], strict=True):
+                assert mine.latents.equal(its.latents) and mine.captions == its.captions
+
+
+def test_a_step_counts_every_example_alike(project, config, tiny_sd1):
+    """Batches of 4 and of 2 in one step: the mean over examples, not over batches."""
+    config = change_settings(config, {"run.batch_size": 4, "run.gradient_accumulation_steps": 10})
+    images = cache_dataset(tiny_sd1, scan_images(project.images), config.data, project.cache)
+    (groups,) = epoch_steps(images, config, 1)
+    batches = list(make_batches(images, groups, config, 1))
+    assert {len(batch.names) for batch in batches} == {2, 4}
+    assert all(batch.share == len(batch.names) / 10 for batch in batches)
+
+
+def test_fp16_keeps_gradients_that_would_vanish():
+    """A gradient of 1e-8 is zero in fp16; scaled, it moves the weight."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    engine, optimizer = Engine("fp16", CPU, Team()), torch.optim.SGD([weight], lr=1.0)
+    engine.backward(0.1 * (weight.half() * torch.tensor([1e-7]).half()).float().sum())
+    _, taken = engine.step(optimizer, [weight], 0)
+    assert taken and weight.item() == pytest.approx(-1e-8, rel=0.25)
+
+
+def test_an_overflowing_step_is_left_out_and_the_next_one_is_scaled_less():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    engine, optimizer = Engine("fp16", CPU, Team()), torch.optim.SGD([weight], lr=1.0)
+    engine.backward(weight.sum() * torch.inf)
+    assert engine.step(optimizer, [weight], 1)[1] is False and weight.item() == 0
+    optimizer.zero_grad()
+    engine.backward(weight.sum())
+    assert engine.step(optimizer, [weight], 0)[1] is True and weight.item() == -1
+
+
+def test_a_run_that_only_overflows_is_ended():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    engine, optimizer = Engine("fp16", CPU, Team()), torch.optim.SGD([weight], lr=1.0)
+    with pytest.raises(TrainingError, match="nothing is learned"):
+        for _ in range(MOST_SKIPPED):
+            engine.backward(weight.sum() * torch.inf)
+            engine.step(optimizer, [weight], 1)
+            optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_trains_nearly_the_same_lora(project, config, monkeypatch, precision):
+    """fp16 needs a GPU by rule, for its speed; the arithmetic, scaling included, is the same here."""
+    monkeypatch.setattr(runs, "check_precision", lambda config, machine: [])
+    config = change_settings(config, {"run.save_precision": "fp32", "run.epochs": 4})
+    full = train_project(project, config, run="full", on_event=lambda event: None)
+    half = change_settings(config, {"run.precision": precision})
+    half = train_project(project, half, run="half", on_event=lambda event: None)
+    for here, there in zip(steps_of(full), steps_of(half), strict=True):
+        assert there.raw_loss == pytest.approx(here.raw_loss, rel=0.05)
+    first, second = (read_lora(folder / "loras" / "mochi.safetensors").modules for folder in (full, half))
+    moved = torch.cat([module.delta().flatten() for module in first.values()])
+    too = torch.cat([module.delta().flatten() for module in second.values()])
+    assert torch.nn.functional.cosine_similarity(moved, too, dim=0) > 0.9
