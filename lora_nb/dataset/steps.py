@@ -121,7 +121,9 @@ def _fit_all(dataset: Dataset, config: TrainConfig) -> list[tuple[ImageItem, Fit
 def _count_steps(seen: list[int], run: RunConfig, processes: int) -> int:
     """Steps of one epoch, from how often pictures of each bucket are seen in it."""
     batches = sum(math.ceil(count / run.batch_size) for count in seen)
-    return math.ceil(batches / (run.gradient_accumulation_steps * processes))  # what is left at an epoch's end is a step, too
+    return math.ceil(
+        batches / (run.gradient_accumulation_steps * processes)
+    )  # what is left at an epoch's end is a step, too
 
 
 def _aspect_error(item: ImageItem, fit: Fit) -> float:

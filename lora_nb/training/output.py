@@ -29,7 +29,7 @@ class RunOutput:
     dataset: Dataset
     plan: StepPlan
     on_event: OnEvent
-    team: Team = Team()  # only its first process writes
+    team: Team = field(default_factory=Team)  # only its first process writes
     started_at: float = field(default_factory=time.time)
     session_id: int = field(default_factory=lambda: secrets.randbits(31))
     clock: Callable[[], float] = time.time

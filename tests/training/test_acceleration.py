@@ -42,16 +42,13 @@ def check_same_lora(one, other):
     first, second = (read_lora(folder / "loras" / "mochi.safetensors").modules for folder in (one, other))
     assert first.keys() == second.keys()
     whole, other = (torch.cat([module.delta().flatten() for module in part.values()]) for part in (first, second))
-    print(f"distance {(whole - other).norm() / whole.norm():.2e} of the LoRA's length")
-    worst = sorted(((second[n].delta()-m.delta()).abs().max().item(), n, m.delta().abs().max().item()) for n,m in first.items())[-5:]
-    print(worst)
-    assert 0 < whole.norm() and (whole - other).norm() < 0.01 * whole.norm()
+    assert whole.norm() > 0 and (whole - other).norm() < 0.01 * whole.norm()
     for name, module in first.items():
         torch.testing.assert_close(second[name].delta(), module.delta(), rtol=0, atol=1e-4)
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("kind", ["--multi_gpu", "--use_fsdp"])  # without a GPU, both use the processor
+@pytest.mark.parametrize("kind", ["--multi_gpu"])  # without a GPU, it uses the processor
 def test_two_processes_train_the_lora_that_one_trains(project, config, kind):
     """10 examples in batches of 2, in three buckets: steps of two batches, of which the last has one batch only."""
     config = change_settings(config, {"run.save_precision": "fp32", "samples.prompts": ["mochi"], "samples.steps": 1})
