@@ -34,6 +34,18 @@ class RunConfig(Section):
         "fp16 on a T4, bf16 on an A100 or newer, fp32 on a machine without GPU.",
         kohya="mixed_precision",
     )
+    quantization: Literal["none", "int8", "nf4"] = setting(
+        "none",
+        "Base model in fewer bits",
+        "Keeps the base model's linear layers in 8 bits (int8) or 4 bits (nf4); the LoRA stays fine, and its file is "
+        "as ever. Flux in nf4 fits a card of 16 GB; a U-Net gains little, because its convolutions stay. Each step "
+        "is slower, and nf4 learns on a coarser model: take none where memory allows it. Needs bitsandbytes.",
+        not_for={
+            "locon": "its convolutions cannot be put beside a model in fewer bits.",
+            "loha": "peft can only put LoRA and DoRA beside a model in fewer bits.",
+            "lokr": "peft can only put LoRA and DoRA beside a model in fewer bits.",
+        },
+    )
     save_precision: Literal["fp32", "fp16", "bf16"] = setting(
         "fp16",
         "Precision of the file",

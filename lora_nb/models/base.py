@@ -120,10 +120,14 @@ class DiffusionModel(Protocol):
 
 
 def load_model(
-    config: ModelConfig, precision: Precision = "fp32", device: torch.device | str = "cpu"
+    config: ModelConfig,
+    precision: Precision = "fp32",
+    device: torch.device | str = "cpu",
+    quantization: str = "none",
 ) -> DiffusionModel:
     """Load the base model, ready to train and to draw, directly in its final precision. Its weights are frozen.
 
+    quantization: "int8" or "nf4" puts its linear layers in fewer bits (see quantization.py).
     Raises ModelError when the model cannot be found, is incomplete, or is of another family.
     """
     folder = find_model(config.base)
@@ -131,6 +135,10 @@ def load_model(
         module, _, function = MODELS[config.family].partition(":")
         load = getattr(importlib.import_module(module), function)
         model: DiffusionModel = load(folder, config, PRECISIONS[precision])
+        if quantization != "none":
+            from lora_nb.models.quantization import quantize
+
+            quantize(model, quantization, device)
         return model.to(device=device)
 
 

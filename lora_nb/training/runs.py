@@ -82,7 +82,7 @@ def load_for(team: Team, config: TrainConfig, machine: Machine) -> DiffusionMode
     """Load the base model where this process works: whole, or its share of it."""
     device = team.device or machine.device
     if not team.shards:
-        return load_model(config.model, precision=config.run.precision, device=device)
+        return load_model(config.model, config.run.precision, device, config.run.quantization)
     model = load_model(config.model, precision=config.run.precision)  # into host memory, from where it is shared out
     shard_denoiser(model, team)
     return model.to(device=device)
