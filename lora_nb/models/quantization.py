@@ -111,8 +111,8 @@ def _layers_to_shrink(part: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]
 def _finish(small: Any, layer: nn.Linear, device: torch.device, dtype: torch.dtype) -> nn.Module:
     if layer.bias is not None:
         small.bias = nn.Parameter(layer.bias.data.to(device, dtype), requires_grad=False)
-    # bitsandbytes repacks weights for a processor's inference in evaluation mode; then no gradient flows any more
-    small.train()
+    # else bitsandbytes repacks the weights of some processors in evaluation mode, and no gradient flows any more
+    small.support_avx512bf16_for_cpu = False
     finished: nn.Module = small
     return finished
 

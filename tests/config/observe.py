@@ -74,7 +74,7 @@ def make_small_project(root: Path) -> Project:
 
 def observe(project: Project, config: TrainConfig, model: Any = None) -> Observed:
     """Train with these settings, really, and look at everything that comes out."""
-    model = model or load_model(config.model, precision=config.run.precision)
+    model = model or load_model(config.model, precision=config.run.precision, quantization=config.run.quantization)
     rates: list[float] = []
     layers: list[tuple[str, ...]] = []
 

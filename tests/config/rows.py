@@ -59,6 +59,7 @@ ROWS: dict[str, Row] = {
     "run.batch_size": Row(2, given={"data.enable_buckets": False}),
     "run.gradient_accumulation_steps": Row(2),
     "run.precision": Row("bf16"),
+    "run.quantization": Row("nf4"),
     "run.save_precision": Row("fp32"),
     "run.gradient_checkpointing": Row(True, "model"),
     "run.seed": Row(7),

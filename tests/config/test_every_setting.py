@@ -57,13 +57,13 @@ class Workbench:
         return self.observe_once(small_config(self.folder(family), family, values))
 
     def _observe(self, config: TrainConfig) -> Observed:
-        return observe(self.project, config, self._model(config.model, config.run.precision))
+        return observe(self.project, config, self._model(config.model, config.run.precision, config.run.quantization))
 
     def _folder(self, family: str) -> Any:
         return getattr(tiny_models, f"save_tiny_{family}")(self.root / family)
 
-    def _load(self, model: ModelConfig, precision: Any) -> Any:
-        return load_model(model, precision=precision)
+    def _load(self, model: ModelConfig, precision: Any, quantization: str) -> Any:
+        return load_model(model, precision=precision, quantization=quantization)
 
 
 @pytest.fixture(scope="module")
