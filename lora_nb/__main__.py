@@ -57,6 +57,7 @@ def new(
         str | None, typer.Option(help="Trigger words, with commas. Default: the project's name.")
     ] = None,
     model: Annotated[str, typer.Option(help="'workshop', a diffusers folder, or a name on the hub.")] = "workshop",
+    family: Annotated[str, typer.Option(help="What kind of model that is: sd1, sd2, sdxl or flux.")] = "sd1",
 ) -> None:
     """Make a project: its folder, a copy of the pictures, and the settings that the tutorial advises here."""
     from lora_nb.environment import find_machine
@@ -65,7 +66,7 @@ def new(
 
     project = make_project(folder, images)
     words = tuple(word.strip() for word in (trigger or project.name).split(",") if word.strip())
-    project.save_config(advise_config(find_machine(), model, words))
+    project.save_config(advise_config(find_machine(), model, words, family))
     print(f"Project {project.root}")
     print(f"  pictures  {project.images}")
     print(f"  settings  {project.config_file}")

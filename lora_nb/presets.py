@@ -14,6 +14,7 @@ from lora_nb.config import (
 )
 from lora_nb.config_file import make_config
 from lora_nb.environment import Machine
+from lora_nb.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ def advise_config(
     prompt = ", ".join(trigger_words)
     if base == WORKSHOP_MODEL:
         return _advise_workshop(trigger_words, prompt)
+    if family not in FAMILIES:
+        problem = Problem("family", f"{family!r} is not a model family.", f"Use one of {', '.join(FAMILIES)}.")
+        raise ConfigError("The settings cannot be chosen.", [problem])
     advice = FAMILIES[family]
     is_schnell = family == "flux" and "schnell" in base.lower()
     settings: dict[str, Any] = {

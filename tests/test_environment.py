@@ -1,7 +1,10 @@
 """What this machine is, and what the doctor says of it."""
 
+import pytest
+
 from lora_nb import environment
 from lora_nb.environment import Machine, doctor, find_machine, find_place, installed_versions
+from lora_nb.errors import ConfigError
 from lora_nb.presets import advise_config
 
 
@@ -22,6 +25,11 @@ def test_advised_settings_follow_the_machine_and_the_model():
     assert t4.run.precision == "fp16" and t4.data.resolution == 512 and t4.data.keep_tokens == 2
     xl = advise_config(machine(gpu="Tesla T4", gpu_memory_gib=14.6), "owner/xl", ("mochi",), "sdxl")
     assert xl.data.resolution == xl.samples.width == 1024 and xl.run.gradient_checkpointing
+    schnell = advise_config(machine(gpu="A100", gpu_memory_gib=80.0, has_bf16=True), "o/FLUX.1-schnell", (), "flux")
+    assert schnell.samples.guidance_scale == 1 and schnell.model.t5_tokens == 256
+    assert schnell.noise.offset == 0 and schnell.loss.weighting == "none" and schnell.data.resolution == 1024
+    with pytest.raises(ConfigError, match="not a model family"):
+        advise_config(machine(), "o/x", (), "sd9")
     small = advise_config(machine(), trigger_words=("mochi",))
     assert small.model.base == "workshop" and small.run.precision == "fp32" and small.samples.prompts == ("mochi",)
 

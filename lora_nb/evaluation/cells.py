@@ -131,8 +131,9 @@ def model_fingerprint(model: "DiffusionModel") -> str:
     """
     from lora_nb.adapters.layers import ATTACHED  # here, so that a plan can be made without torch
 
-    parts = {"denoiser": model.denoiser, **model.text_encoders, "vae": model.vae}
+    parts = {"denoiser": model.denoiser, **model.text_encoders, **model.frozen_text_encoders, "vae": model.vae}
     digest = hashlib.sha256(json.dumps(model.scheduler_config, sort_keys=True, default=str).encode())
+    digest.update(model.reading.encode())
     for part, module in parts.items():
         for name, tensor in module.state_dict().items():
             if f".{ATTACHED}." not in f"{name}.":

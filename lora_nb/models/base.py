@@ -58,6 +58,7 @@ class DiffusionModel(Protocol):
     base: str  # what the user called this model, for the LoRA file's metadata
     latent_factor: int  # one cell of the latents stands for this many pixels, in width and in height
     size_step: int  # pictures have sides of a multiple of this many pixels
+    reading: str  # how captions are read, where that is a setting of the model: with what it draws, too
     max_tokens: int  # captions are cut after this many tokens
     device: torch.device
     dtype: torch.dtype  # of the weights; what is being trained may be finer

@@ -66,6 +66,7 @@ class Flux:
         self.latent_factor = latent_factor_of(parts.vae)
         self.size_step = 2 * self.latent_factor  # four cells of the latents make one token
         self.max_tokens = config.t5_tokens - 1  # the end takes one
+        self.reading = f"{config.t5_tokens} tokens, mask {config.t5_attention_mask}"
         self.device, self.dtype = parts.transformer.device, parts.transformer.dtype
         self.variant = "dev" if parts.transformer.config.guidance_embeds else "schnell"
         if self.variant == "schnell" and config.guidance != 1:

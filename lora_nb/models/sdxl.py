@@ -52,6 +52,7 @@ class StableDiffusionXL:
 
     family, variant = "sdxl", ""
     takes_negative_prompt = True
+    reading = ""
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.base = config.base

@@ -47,6 +47,7 @@ class StableDiffusion:
 
     variant = ""
     takes_negative_prompt = True
+    reading = ""
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.family, self.base = config.family, config.base

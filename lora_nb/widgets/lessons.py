@@ -27,6 +27,8 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
 
     with torch.no_grad():
         levels = torch.tensor(timesteps, device=model.device)  # (B,)
+        if model.objective.prediction == "flow":  # it counts shares of noise instead
+            levels = (levels + 1) / model.objective.num_timesteps
         cut = cut_middle(image)
         latents = cut.mean.to(model.device).expand(len(timesteps), -1, -1, -1)  # (B, C, h, w)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)

@@ -72,7 +72,7 @@ def dataset(tmp_path):
 def plan():
     sizes = {(128, 384): 1, (192, 320): 1, (256, 256): 3, (320, 192): 1}
     buckets = tuple(BucketCount(Bucket(*size), count, 2 * count, 2 * count) for size, count in sizes.items())
-    return StepPlan(6, 12, buckets, 12, 12, 1, 12, 0.09907407407407404)
+    return StepPlan(6, 12, buckets, 12, 12, 1, 12, 0, 0.09907407407407404)
 
 
 def test_no_key_of_kohyas_is_missing(config, dataset, plan):
@@ -153,3 +153,33 @@ def test_optimizers_are_called_what_they_are(kind):
 
     optimizer = OPTIMIZERS[kind]([{"params": [torch.nn.Parameter(torch.zeros(3))]}], OptimizerConfig(kind=kind))
     assert OPTIMIZER_NAMES[kind] == f"{type(optimizer).__module__}.{type(optimizer).__name__}"
+
+
+# (family, what the model really is) => kohya's name for it, and Stability's
+DESCRIBED = {
+    ("sd1", "epsilon", ""): ("sd_v1", "stable-diffusion-v1/lora"),
+    ("sd2", "epsilon", ""): ("sd_v2", "stable-diffusion-v2-512/lora"),
+    ("sd2", "v", ""): ("sd_v2_v", "stable-diffusion-v2-768-v/lora"),
+    ("sdxl", "v", ""): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
+    ("flux", "flow", "dev"): ("flux1", "flux-1-dev/lora"),
+    ("flux", "flow", "schnell"): ("flux1", "flux-1-schnell/lora"),
+}
+
+
+@pytest.mark.parametrize(("family", "prediction", "variant"), DESCRIBED)
+def test_each_family_is_called_what_other_programs_look_for(family, prediction, variant, dataset, plan):
+    from lora_nb.config_file import make_config
+
+    config = make_config({"model": {"family": family, "base": "x"}})
+    run = replace(RUN, prediction=prediction, variant=variant, zero_terminal_snr=prediction == "v")
+    metadata = training_metadata(config, dataset, plan, run)
+    expected = DESCRIBED[family, prediction, variant]
+    assert (metadata["ss_base_model_version"], metadata["modelspec.architecture"]) == expected
+    assert metadata["ss_v2"] == str(family == "sd2")
+    assert metadata["ss_zero_terminal_snr"] == str(prediction == "v")
+    assert metadata.get("modelspec.prediction_type") == (None if family == "flux" else prediction)
+    if family == "flux":
+        assert metadata["ss_timestep_sampling"] == "flux_shift"
+        assert metadata["ss_model_prediction_type"] == "raw"
+        assert metadata["ss_guidance_scale"] == ("1.0" if variant == "dev" else "None")
+        assert metadata["ss_debiased_estimation"] == "False" and metadata["ss_noise_offset"] == "None"

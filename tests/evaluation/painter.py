@@ -35,6 +35,8 @@ def make_model(seed: int = 0) -> Any:
         base="toy",
         denoiser=torch.nn.Linear(4, 4),
         text_encoders={"lora_te": torch.nn.Linear(4, 4)},
+        frozen_text_encoders={},
+        reading="",
         vae=torch.nn.Linear(4, 4),
         scheduler_config={"num_train_timesteps": 1000},
     )

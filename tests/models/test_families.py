@@ -154,3 +154,35 @@ def test_every_sampler_of_the_family_draws(model, family):
         if family == "flux" and sampler != "euler":
             continue
         assert generate(model, settings_for(family, sampler=sampler, steps=2)).size == (64, 96)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_draws_and_gives_finite_numbers(family, folder, precision):
+    config = ModelConfig(family=family, base=str(folder), **MODEL_OPTIONS.get(family, {}))
+    model = load_model(config, precision=precision)
+    mean, _ = model.encode_pictures(torch.rand(1, 3, 64, 64) * 2 - 1)
+    assert torch.isfinite(mean).all()
+    assert generate(model, settings_for(family, steps=2)).size == (64, 96)
+
+
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_models_that_predict_v_are_drawn_as_in_plain_diffusers(tiny_sd2_folder, sampler, zero_snr):
+    import diffusers
+
+    kinds = {
+        "euler": (diffusers.EulerDiscreteScheduler, {}),
+        "euler_a": (diffusers.EulerAncestralDiscreteScheduler, {}),
+        "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {}),
+        "dpmpp_2m_karras": (diffusers.DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+        "ddim": (diffusers.DDIMScheduler, {}),
+    }
+    pipeline = plain_pipeline(tiny_sd2_folder, "sd2")
+    kind, options = kinds[sampler]
+    if zero_snr:  # what diffusers' own guide asks for with such a model
+        options = options | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
+    config = ModelConfig(family="sd2", base=str(tiny_sd2_folder), zero_terminal_snr="on" if zero_snr else "off")
+    settings = settings_for("sd2", sampler=sampler)
+    assert difference(generate(load_model(config), settings), draw_plain(pipeline, settings)) <= 1
+    assert not zero_snr or pipeline.scheduler.timesteps[0] == 999  # it starts from pure noise
