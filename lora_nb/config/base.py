@@ -38,6 +38,13 @@ def setting(
     return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
 
 
+class Table(dict[str, Any]):
+    """A mapping among the settings, which are frozen: like them, it can be compared and hashed. Do not change it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 class Section(BaseModel):
     """A group of settings that belong together. Frozen: a changed setting is a new object."""
 

@@ -30,6 +30,17 @@ class OptimizerConfig(Section):
         gt=0,
         le=1,
     )
+    loraplus_ratio: float = setting(
+        1.0,
+        "LoRA+",
+        "How many times faster the up matrices learn than the down matrices (arXiv:2402.12354): 4 to 16, with a lower "
+        "learning rate. 1 turns it off. Costs nothing.",
+        kohya="loraplus_lr_ratio",
+        advanced=True,
+        not_for=dict.fromkeys(("loha", "lokr"), "Its matrices are no down and up pair."),
+        gt=0,
+        le=100,
+    )
     weight_decay: float = setting(
         0.01,
         "Weight decay",

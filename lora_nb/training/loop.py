@@ -12,7 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lora_nb.adapters.dropout import set_dropout_time, without_dropout
+from lora_nb.adapters.groups import parameter_groups
 from lora_nb.adapters.kinds import add_adapter, remove_adapter
+from lora_nb.adapters.norms import scale_weight_norms
 from lora_nb.config import TrainConfig
 from lora_nb.errors import TrainingError
 from lora_nb.models.base import DiffusionModel
@@ -72,8 +75,9 @@ def train(
     run, samples, team = config.run, config.samples, team or Team()
     turn = Turn(team.place, team.size, keep_pace=team.shards)
     engine = Engine(run.precision, model.device, team)  # takes care of precision, and of the other processes
-    parameters = add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
-    trained = [parameter for part in parameters.values() for parameter in part]
+    add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
+    parameters = parameter_groups(model, config.adapter, config.optimizer)
+    trained = [parameter for group in parameters for parameter in group["params"]]
     optimizer = make_optimizer(parameters, config.optimizer)
     lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config, team.size))
     encode_captions = CaptionEncoder(model, config)
@@ -81,7 +85,7 @@ def train(
 
     def validate() -> None:
         def raw_loss(batch: Batch) -> Tensor:
-            with engine.autocast():
+            with engine.autocast(), without_dropout(model):
                 return training_loss(model, batch, config, encode_captions)[1]
 
         if held_out:
@@ -96,7 +100,8 @@ def train(
             for groups in epoch_steps(images, config, epoch, team.size):
                 step += 1
                 losses = torch.zeros(2, device=model.device)  # what is minimised, and the plain error
-                for batch in make_batches(images, groups, config, step, turn):
+                for number, batch in enumerate(make_batches(images, groups, config, step, turn)):
+                    set_dropout_time(model, step, number, team.place)
                     with engine.autocast():  # half precision where it is safe, if the settings ask for it
                         loss, raw_loss = training_loss(model, batch, config, encode_captions)
                     losses += torch.stack([loss.detach(), raw_loss]) * batch.share
@@ -104,6 +109,7 @@ def train(
                     engine.backward(loss * batch.share)  # the gradients of several batches add up to one step
 
                 grad_norm, taken = engine.step(optimizer, trained, config.optimizer.max_grad_norm)  # moves the LoRA
+                scale_weight_norms(model, config.adapter.scale_weight_norms)
                 learning_rate = float(lr_scheduler.get_last_lr()[0])
                 if taken:  # in fp16 a step is left out when its gradients overflow
                     lr_scheduler.step()

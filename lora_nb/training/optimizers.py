@@ -1,16 +1,13 @@
 """How are the small matrices moved? Optimizers, and how their learning rate changes over time."""
 
 from collections.abc import Callable
-from typing import Any
 
-from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lora_nb.adapters.groups import Groups
 from lora_nb.config import OptimizerConfig
 from lora_nb.errors import MissingPackageError, TrainingError
-
-Groups = list[dict[str, Any]]  # torch's parameter groups, each with its learning rate
 
 
 def make_adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
@@ -37,16 +34,8 @@ OPTIMIZERS: dict[str, Callable[[Groups, OptimizerConfig], Optimizer]] = {
 LR_SCHEDULERS = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 
 
-def make_optimizer(parameters: dict[str, list[Parameter]], config: OptimizerConfig) -> Optimizer:
-    """Make the optimizer for an adapter's parameters, which are grouped by the file prefix of their model part."""
-    groups = [
-        {
-            "params": part,
-            "lr": config.learning_rate if prefix == "lora_unet" else config.text_encoder_learning_rate,
-        }
-        for prefix, part in parameters.items()
-        if part
-    ]
+def make_optimizer(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Make the optimizer for an adapter's parameters, which adapters.groups has grouped by their learning rate."""
     if not groups:
         raise TrainingError("There is nothing to train: the adapter has no parameters.")
     return OPTIMIZERS[config.kind](groups, config)

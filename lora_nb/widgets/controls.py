@@ -63,6 +63,20 @@ def make_lines(field: FieldInfo) -> Control:
     )
 
 
+def make_table(field: FieldInfo) -> Control:
+    """A mapping, one entry on each line: mid_block = 4."""
+    area = ipywidgets.Textarea(continuous_update=False, rows=3, **_look(field, WIDE))
+    return Control(
+        area,
+        read=lambda text: {
+            name.strip(): value.strip()
+            for name, _, value in (line.partition("=") for line in text.splitlines())
+            if name
+        },
+        write=lambda table: "\n".join(f"{name} = {value:g}" for name, value in table.items()),
+    )
+
+
 # to add one: write the function, name its type here
 CONTROLS: dict[str, Callable[[FieldInfo], Control]] = {
     "choice": make_choice,
@@ -71,6 +85,7 @@ CONTROLS: dict[str, Callable[[FieldInfo], Control]] = {
     "float": make_number,
     "str": make_line,
     "tuple": make_lines,
+    "dict": make_table,
 }
 
 
@@ -78,7 +93,7 @@ def make_help(field: FieldInfo) -> Any:
     """What a setting does, its bounds, and Kohya's name for it, to stand below its field."""
     kohya: str = facts_of(field)["kohya"]
     kohya = kohya.strip("()") if kohya.startswith("(") else kohya
-    lines = "one on each line" if _kind(field) == "tuple" else ""
+    lines = {"tuple": "one on each line", "dict": "one on each line: mid_block = 4"}.get(_kind(field), "")
     notes = [note for note in (lines, _describe_bounds(field), f"Kohya: {kohya}" if kohya else "") if note]
     text = escape(field.description or "")
     text += f" <i>({escape('; '.join(notes))})</i>" if notes else ""

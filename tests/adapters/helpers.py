@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lora_nb.adapters.kinds import add_adapter, remove_adapter
-from lora_nb.adapters.layers import TRAINED, layers_of
+from lora_nb.adapters.layers import TRAINED, layers_of, modules_of
+from lora_nb.adapters.modules import tensors_of
 from lora_nb.config import AdapterConfig
 
 
@@ -12,9 +13,10 @@ def add_trained(model, rank=4, alpha=3.0, seed=0, size=0.3, **options):
     """Add an adapter whose up matrices are not zero, as after training. Returns its parameters by part."""
     parameters = add_adapter(model, AdapterConfig(rank=rank, alpha=alpha, **options), seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    for layer in layers_of(model, TRAINED).values():
-        up = layer.lora_B[TRAINED].weight
-        up.data = torch.randn(up.shape, generator=generator) * size
+    for module in modules_of(model, TRAINED).values():
+        for matrix in tensors_of(module).values():
+            if not matrix.any():  # the one that starts at zero
+                matrix.data = torch.randn(matrix.shape, generator=generator) * size
     return parameters
 
 

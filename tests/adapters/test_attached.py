@@ -175,7 +175,7 @@ def test_attached_and_trained_act_together_and_part_in_any_order(tiny_sd1, file)
         ("lora_te_text_model_encoder_layers_11_mlp_fc1", "trained on"),
         ("lora_unet_input_blocks_4_1_proj_in", "Stable Diffusion XL"),
         ("lora_unet_double_blocks_0_img_attn_qkv", "Flux"),
-        ("lora_unet_down_blocks_0_resnets_0_conv1", "LoCon"),
+        ("lora_unet_down_blocks_3_resnets_0_conv1", "trained on"),
     ],
 )
 def test_layers_that_the_model_lacks_are_named_and_nothing_is_changed(tiny_sd1, file, tmp_path, name, words):

@@ -16,15 +16,19 @@ from tests.tiny_models import SCHEDULER, make_vae
 REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "lora_keys_sd1.json").read_text())
 
 
+def full_sd1(unet_class, config_class, text_encoder_class):
+    with torch.device("meta"):  # shapes without numbers: no memory, no time
+        unet = unet_class(cross_attention_dim=768, attention_head_dim=8)
+        sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+        text_encoder = text_encoder_class(config_class(**sizes))
+    return StableDiffusion(ModelConfig(base="sd15"), Parts(unet, text_encoder, make_vae(), None, SCHEDULER))
+
+
 def test_full_sd1_gets_the_same_layers_names_and_shapes_as_from_kohya():
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    with torch.device("meta"):  # shapes without numbers: no memory, no time
-        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-        sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-        text_encoder = CLIPTextModel(CLIPTextConfig(**sizes))
-    model = StableDiffusion(ModelConfig(base="sd15"), Parts(unet, text_encoder, make_vae(), None, SCHEDULER))
+    model = full_sd1(UNet2DConditionModel, CLIPTextConfig, CLIPTextModel)
     assert len(model.target_modules("lora_unet")) == 192
     assert len(model.target_modules("lora_te")) == 72
 

@@ -36,7 +36,7 @@ def test_every_setting_has_a_field_that_shows_its_value():
 def test_every_kind_of_field_is_used():
     kinds = {make_control(field, read_setting(TrainConfig(), name)).widget for name, field in list_settings()}
     assert {type(widget).__name__ for widget in kinds} == {"Text", "Textarea", "Checkbox", "Dropdown"}
-    assert set(CONTROLS) == {"choice", "bool", "int", "float", "str", "tuple"}
+    assert set(CONTROLS) == {"choice", "bool", "int", "float", "str", "tuple", "dict"}
 
 
 def test_a_change_that_works_is_in_force_and_told_at_once(form, seen):
@@ -49,10 +49,12 @@ def test_a_change_that_works_is_in_force_and_told_at_once(form, seen):
 def test_numbers_lists_and_switches_become_the_settings_own_types(form):
     form.controls["optimizer.learning_rate"].value = "3e-4"
     form.controls["data.trigger_words"].value = "mochi\n\n  bluecape "
+    form.controls["adapter.block_ranks"].value = "mid_block = 4\n\ndown_blocks.1=8"
     form.controls["data.shuffle_tags"].value = False
     form.controls["loss.weighting"].value = "min_snr"
     assert form.value.optimizer.learning_rate == 3e-4
     assert form.value.data.trigger_words == ("mochi", "bluecape")
+    assert form.value.adapter.block_ranks == {"mid_block": 4, "down_blocks.1": 8}
     assert form.value.data.shuffle_tags is False
     assert form.value.loss.weighting == "min_snr"
 
