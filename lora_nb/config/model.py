@@ -25,9 +25,28 @@ class ModelConfig(Section):
         WORKSHOP_MODEL,
         "Base model",
         "The model to start from: 'workshop' for the small one that ships with this package, a folder in "
-        "diffusers format, or a name on the Hugging Face hub. A LoRA works best on the model it was trained on.",
+        "diffusers format, a single .safetensors checkpoint, a name on the Hugging Face hub, or a model on Civitai "
+        "(its address, or civitai:VERSION). A LoRA works best on the model it was trained on.",
         kohya="pretrained_model_name_or_path",
         min_length=1,
+    )
+    vae: str = setting(
+        "",
+        "Other VAE",
+        "A VAE to use in place of the model's own: a .safetensors file, a folder, or a name on the hub. Empty: the "
+        "model's own. Needed for checkpoints with a broken VAE, and useful for SDXL in fp16.",
+        kohya="vae",
+        advanced=True,
+    )
+    other_parts: str = setting(
+        "",
+        "Other parts",
+        "Where the text encoders and the VAE are that a single Flux file lacks: a folder or a name on the hub in "
+        "diffusers format, or a folder with clip_l, t5xxl and ae as .safetensors and T5's tokenizer.json. Empty: a "
+        "folder beside the file that is named like it.",
+        kohya="clip_l, t5xxl, ae",
+        advanced=True,
+        not_for=dict.fromkeys(("sd1", "sd2", "sdxl"), "a checkpoint of this family holds all parts"),
     )
     clip_skip: int = setting(
         1,

@@ -58,7 +58,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(_explain_garbage(path, start)) from error
     missing = 8 + length + end - path.stat().st_size
     if missing > 0:
-        raise ModelError(f"{path} is cut off: {missing} bytes are missing at its end. Copy or download it again.")
+        raise ModelError(f"{path} is damaged: {missing} bytes are missing at its end. Copy or download it again.")
     return Checkpoint(path, shapes, metadata)
 
 

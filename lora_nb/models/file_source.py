@@ -51,7 +51,9 @@ class FileSource:
 
     def config(self, part: str) -> dict[str, Any]:
         """How a network or the scheduler is built."""
-        return self._configs[part] if part in self._places or part == "scheduler" else self._folder.config(part)
+        if part not in self._places and part != "scheduler" and self._folder.has_config(part):
+            return self._folder.config(part)
+        return self._configs[part]
 
     def load(self, part: str, network: Any, dtype: torch.dtype) -> Any:
         """Read a network, of the given class of diffusers or transformers."""

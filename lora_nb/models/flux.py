@@ -1,7 +1,6 @@
 """Flux.1 dev and schnell: a transformer that straightens the way from noise to picture, with CLIP and T5 to read."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -11,10 +10,10 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 
 from lora_nb.config import GenerationConfig, ModelConfig
 from lora_nb.errors import ConfigError, ModelError, Problem
-from lora_nb.models.base import Conditioning, Geometry, Objective, explain_damage
+from lora_nb.models.base import Conditioning, Geometry, Objective
 from lora_nb.models.clip import encode_clip
 from lora_nb.models.flux_blocks import ADAPTED_BLOCKS, join_projections, original_name
-from lora_nb.models.folder_source import FolderSource
+from lora_nb.models.networks import Networks, Part, TextEncoders, explain_damage, read_later
 from lora_nb.models.objectives import FlowObjective
 from lora_nb.models.parts import (
     CLIP_BLOCKS,
@@ -22,20 +21,20 @@ from lora_nb.models.parts import (
     clip_key,
     decode_with_vae,
     encode_with_vae,
-    freeze,
     latent_factor_of,
     linear_layers,
-    move,
     vae_precision,
 )
+from lora_nb.models.sources import ModelSource
 
 TRANSFORMER, CLIP = "lora_unet", "lora_te1"  # how LoRA files call the two parts; kohya keeps the U-Net's name
-PARTS = ("scheduler", "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "transformer", "vae")
+T5 = "t5"
+COMPONENTS = ("scheduler", "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "transformer", "vae")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a Flux folder holds."""
+    """What a Flux model is made of; its networks may be unread (see networks.py)."""
 
     transformer: Any  # FluxTransformer2DModel; diffusers' and transformers' classes are hardly typed
     text_encoder: Any  # CLIPTextModel, CLIP ViT-L: says one thing about the whole caption
@@ -50,37 +49,39 @@ class Flux:
     """A Flux.1 model (see DiffusionModel in base.py for what each part promises)."""
 
     family = "flux"
+    denoiser: Any = Part("denoiser")
+    vae: Any = Part("vae")
     takes_negative_prompt = False  # its guidance is a number that it was trained with, not a second prediction
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.base = config.base
-        join_projections(parts.transformer)
-        self.denoiser: Any = parts.transformer
-        self.text_encoders: dict[str, Any] = {CLIP: parts.text_encoder}
-        self.frozen_text_encoders: dict[str, Any] = {"t5": parts.text_encoder_2}
+        networks = {"denoiser": parts.transformer, "vae": parts.vae}
+        self.networks = Networks(config.base, networks | {CLIP: parts.text_encoder, T5: parts.text_encoder_2})
+        self.text_encoders = TextEncoders(self.networks, (CLIP,))
+        self.frozen_text_encoders = TextEncoders(self.networks, (T5,))
+        transformer = self.networks.shape("denoiser")
+        join_projections(transformer)
         self.tokenizer, self.t5_tokenizer = parts.tokenizer, parts.tokenizer_2
-        self.vae: Any = parts.vae
         self.scheduler_config = parts.scheduler_config
         self.objective: Objective = FlowObjective()
         self.attached: Any = None
-        self.latent_factor = latent_factor_of(parts.vae)
+        self.latent_factor = latent_factor_of(self.networks.shape("vae"))
         self.size_step = 2 * self.latent_factor  # four cells of the latents make one token
         self.max_tokens = config.t5_tokens - 1  # the end takes one
         self.reading = f"{config.t5_tokens} tokens, mask {config.t5_attention_mask}"
-        self.device, self.dtype = parts.transformer.device, parts.transformer.dtype
-        self.variant = "dev" if parts.transformer.config.guidance_embeds else "schnell"
+        self.device, self.dtype = self.networks.device, transformer.dtype
+        self.variant = "dev" if transformer.config.guidance_embeds else "schnell"
         if self.variant == "schnell" and config.guidance != 1:
             raise ModelError(f"{config.base} takes no guidance (it is Flux schnell). Set model.guidance to 1.")
         self._guidance, self._uses_mask = config.guidance, config.t5_attention_mask
         # Noted before any adapter wraps these layers and changes what they look like.
         self._targets = {
-            TRANSFORMER: linear_layers(parts.transformer, ADAPTED_BLOCKS),
-            CLIP: linear_layers(parts.text_encoder, CLIP_BLOCKS),
+            TRANSFORMER: linear_layers(transformer, ADAPTED_BLOCKS),
+            CLIP: linear_layers(self.networks.shape(CLIP), CLIP_BLOCKS),
         }
-        freeze((parts.transformer, parts.text_encoder, parts.text_encoder_2, parts.vae))
 
     def trained_modules(self) -> dict[str, nn.Module]:
-        return {TRANSFORMER: self.denoiser, **self.text_encoders}
+        return {TRANSFORMER: self.denoiser, CLIP: self.networks.at_hand(CLIP)}
 
     def target_modules(self, prefix: str) -> list[str]:
         return self._targets[prefix]
@@ -106,7 +107,7 @@ class Flux:
         if self.tokenizer is None or self.t5_tokenizer is None:
             raise ModelError(f"{self.base} has no tokenizer, so captions cannot be read.")
         pooled = encode_clip(self.tokenizer, self.text_encoders[CLIP], captions).pooled
-        t5 = self.frozen_text_encoders["t5"]
+        t5 = self.frozen_text_encoders[T5]
         tokens = self.t5_tokenizer(
             captions, padding="max_length", max_length=self.max_tokens + 1, truncation=True, return_tensors="pt"
         )
@@ -148,7 +149,7 @@ class Flux:
             vae=self.vae,
             text_encoder=self.text_encoders[CLIP],
             tokenizer=self.tokenizer,
-            text_encoder_2=self.frozen_text_encoders["t5"],
+            text_encoder_2=self.frozen_text_encoders[T5],
             tokenizer_2=self.t5_tokenizer,
             transformer=self.denoiser,
         )
@@ -176,8 +177,9 @@ class Flux:
         checkpoint_gradients(self.denoiser, on)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        move((self.denoiser, *self.text_encoders.values(), *self.frozen_text_encoders.values()), device, dtype)
-        move((self.vae,), device, vae_precision(self.vae.config, dtype))
+        for name in ("denoiser", CLIP, T5):
+            self.networks.move(name, device, dtype)
+        self.networks.move("vae", device, vae_precision(self.networks.shape("vae").config, dtype))
         self.device = torch.device(device) if device is not None else self.device
         self.dtype = dtype or self.dtype
         return self
@@ -211,27 +213,22 @@ def place_ids(rows: int, columns: int, device: torch.device) -> Tensor:
     return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).float().to(device)
 
 
-def load(folder: Path, config: ModelConfig, dtype: torch.dtype) -> Flux:
-    """Read a model, each part directly in its final precision, safetensors only."""
-    source = FolderSource(folder)
-    if source.family != "flux":
-        raise ModelError(
-            f"{config.base} is a {source.pipeline.removesuffix('Pipeline')} model, but the model family is set to "
-            "flux. Choose another model, or the family that fits."
-        )
-    source.check(PARTS)
+def load(source: ModelSource, config: ModelConfig, dtype: torch.dtype) -> Flux:
+    """Open a model, whose networks are read when they are first needed."""
+    source.check(COMPONENTS)
     channels = source.config("transformer").get("in_channels", 64)
     if channels != 4 * source.config("vae")["latent_channels"]:
         raise ModelError(
             f"The transformer of {config.base} takes {channels} channels: it is made for filling in or for another "
             "task. Use Flux.1 dev or schnell."
         )
-    with explain_damage(folder, config.base):
+    vae_dtype = vae_precision(source.config("vae"), dtype) or dtype
+    with explain_damage(config.base):
         parts = Parts(
-            transformer=source.load("transformer", FluxTransformer2DModel, dtype),
-            text_encoder=source.load("text_encoder", CLIPTextModel, dtype),
-            text_encoder_2=source.load("text_encoder_2", T5EncoderModel, dtype),
-            vae=source.load("vae", AutoencoderKL, vae_precision(source.config("vae"), dtype) or dtype),
+            transformer=read_later(source, "transformer", FluxTransformer2DModel, dtype, join_projections),
+            text_encoder=read_later(source, "text_encoder", CLIPTextModel, dtype),
+            text_encoder_2=read_later(source, "text_encoder_2", T5EncoderModel, dtype),
+            vae=read_later(source, "vae", AutoencoderKL, vae_dtype),
             tokenizer=source.load_tokenizer("tokenizer", CLIPTokenizer),
             tokenizer_2=source.load_tokenizer("tokenizer_2", T5TokenizerFast),
             scheduler_config=source.config("scheduler"),

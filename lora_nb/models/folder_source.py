@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lora_nb.errors import ModelError
+from lora_nb.models.checkpoint import PICKLES, open_checkpoint
 
 FAMILIES = {  # by the pipeline that a folder names; the U-Net tells Stable Diffusion 1 from 2
     "StableDiffusionPipeline": "sd1",
@@ -47,6 +48,9 @@ class FolderSource:
                 for part in parts
             ),
         )
+        for part in parts:
+            for file in (self.where / part).glob("*.safetensors"):
+                open_checkpoint(file)  # only its header: is it all there?
 
     def has(self, part: str) -> bool:
         """Whether there is a folder of that name with something in it but settings."""
@@ -115,4 +119,4 @@ def find_variant(place: Path) -> str | None:
 
 
 def _pickles(place: Path) -> list[Path]:
-    return [file for file in place.iterdir() if file.suffix in (".bin", ".ckpt", ".pt", ".pth")]
+    return [file for file in place.iterdir() if file.suffix in PICKLES]

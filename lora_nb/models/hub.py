@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_nb.errors import ModelError
+from lora_nb.models.checkpoint import PICKLES
 from lora_nb.models.transfer import check_disk
 
 # parts of a model in diffusers format that are read here; safety checkers and converted copies are left
@@ -41,7 +42,8 @@ class HubFile:
 
 def is_hub_name(base: str) -> bool:
     """Whether a text looks like owner/name, or owner/name/file.safetensors."""
-    return bool(HUB_NAME.fullmatch(base)) and not base.endswith((".ckpt", ".pt", ".pth", ".bin"))
+    found = HUB_NAME.fullmatch(base)
+    return bool(found) and (bool(found and found[2]) or not base.endswith((".safetensors", *PICKLES)))
 
 
 def fetch_from_hub(base: str, parts: Iterable[str] = PARTS, half: bool = False) -> Path:
@@ -93,6 +95,9 @@ def choose_files(
 
 
 def _choose_single(files: list[HubFile], name: str) -> list[HubFile]:
+    alone = [each for each in files if each.name in ("config.json", "diffusion_pytorch_model.safetensors")]
+    if len(alone) == 2:  # one network in diffusers format, such as a VAE
+        return alone
     single = [each for each in files if each.name.endswith(".safetensors")]
     if len(single) == 1:
         return single

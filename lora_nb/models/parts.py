@@ -1,6 +1,5 @@
 """What the families' files share: layers to adapt, the VAE's two ways, moving and casting."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -52,22 +51,6 @@ def vae_precision(config: Any, dtype: torch.dtype | None) -> torch.dtype | None:
 def latent_factor_of(vae: Any) -> int:
     """How many pixels, in width and in height, one cell of the latents stands for."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
-
-
-def freeze(modules: Iterable[nn.Module]) -> None:
-    """Nothing in these learns, and nothing is dropped out."""
-    for module in modules:
-        module.requires_grad_(False).eval()
-
-
-def move(modules: Iterable[nn.Module], device: torch.device | str | None, dtype: torch.dtype | None) -> None:
-    """Move and cast weights; those being trained keep their precision, or small steps would be lost."""
-    for module in modules:
-        if device is not None:
-            module.to(device=device)
-        for parameter in module.parameters() if dtype is not None else ():
-            if not parameter.requires_grad and parameter.is_floating_point():
-                parameter.data = parameter.data.to(dtype)
 
 
 def checkpoint_gradients(denoiser: Any, on: bool) -> None:

@@ -1,7 +1,6 @@
 """Stable Diffusion XL: two text encoders, a larger U-Net, and pictures that are told their size and crop."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -11,10 +10,10 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from lora_nb.config import GenerationConfig, ModelConfig
 from lora_nb.errors import ModelError
-from lora_nb.models.base import Conditioning, Geometry, Objective, explain_damage
+from lora_nb.models.base import Conditioning, Geometry, Objective
 from lora_nb.models.clip import count_tokens, encode_clip
-from lora_nb.models.folder_source import FolderSource
 from lora_nb.models.layer_names import sgm_name
+from lora_nb.models.networks import Networks, Part, TextEncoders, explain_damage, read_later
 from lora_nb.models.objectives import make_objective, settle_schedule
 from lora_nb.models.parts import (
     CLIP_BLOCKS,
@@ -22,21 +21,26 @@ from lora_nb.models.parts import (
     clip_key,
     decode_with_vae,
     encode_with_vae,
-    freeze,
     latent_factor_of,
     linear_layers,
-    move,
     vae_precision,
 )
+from lora_nb.models.sources import ModelSource
 
 UNET, TEXT_ENCODER_1, TEXT_ENCODER_2 = "lora_unet", "lora_te1", "lora_te2"  # how LoRA files call the three parts
-PARTS = ("scheduler", "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae")  # of a folder
+NETWORKS: dict[str, Any] = {
+    "unet": UNet2DConditionModel,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+    "vae": AutoencoderKL,
+}
+COMPONENTS = ("scheduler", "tokenizer", "tokenizer_2", *NETWORKS)
 UNET_BLOCKS = {"Transformer2DModel"}  # what a LoRA sits in, as in kohya's networks/lora.py
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What an SDXL folder holds."""
+    """What an SDXL model is made of; its networks may be unread (see networks.py)."""
 
     unet: Any  # UNet2DConditionModel; diffusers' and transformers' classes are hardly typed
     text_encoder: Any  # CLIPTextModel, CLIP ViT-L
@@ -53,33 +57,34 @@ class StableDiffusionXL:
     family, variant = "sdxl", ""
     takes_negative_prompt = True
     reading = ""
+    denoiser: Any = Part("denoiser")
+    vae: Any = Part("vae")
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.base = config.base
-        self.denoiser: Any = parts.unet
-        self.text_encoders: dict[str, Any] = {
-            TEXT_ENCODER_1: parts.text_encoder,
-            TEXT_ENCODER_2: parts.text_encoder_2,
-        }
+        networks = {"denoiser": parts.unet, "vae": parts.vae}
+        encoders = {TEXT_ENCODER_1: parts.text_encoder, TEXT_ENCODER_2: parts.text_encoder_2}
+        self.networks = Networks(config.base, networks | encoders)
+        self.text_encoders = TextEncoders(self.networks, tuple(encoders))
         self.tokenizers = {TEXT_ENCODER_1: parts.tokenizer, TEXT_ENCODER_2: parts.tokenizer_2}
         self.frozen_text_encoders: dict[str, Any] = {}
-        self.vae: Any = parts.vae
         self.scheduler_config = settle_schedule(parts.scheduler_config, config)
         self.objective: Objective = make_objective(self.scheduler_config)
         self.attached: Any = None
-        self.latent_factor = latent_factor_of(parts.vae)
+        unet = self.networks.shape("denoiser")
+        self.latent_factor = latent_factor_of(self.networks.shape("vae"))
         self.size_step = max(8, self.latent_factor)  # 8 is what diffusers' pipelines ask for, whatever the VAE
-        self.max_tokens = parts.text_encoder.config.max_position_embeddings - 2  # 75: start and end take two of 77
-        self.device, self.dtype = parts.unet.conv_in.weight.device, parts.unet.conv_in.weight.dtype
+        clip = self.networks.shape(TEXT_ENCODER_1)
+        self.max_tokens = clip.config.max_position_embeddings - 2  # 75: start and end take two of 77
+        self.device, self.dtype = self.networks.device, unet.conv_in.weight.dtype
         self._crop_of = CROPS[config.crop_conditioning]
         # Noted before any adapter wraps these layers and changes what they look like.
-        self._targets = {UNET: linear_layers(parts.unet, UNET_BLOCKS)} | {
-            prefix: linear_layers(encoder, CLIP_BLOCKS) for prefix, encoder in self.text_encoders.items()
+        self._targets = {UNET: linear_layers(unet, UNET_BLOCKS)} | {
+            prefix: linear_layers(self.networks.shape(prefix), CLIP_BLOCKS) for prefix in encoders
         }
-        freeze((parts.unet, parts.text_encoder, parts.text_encoder_2, parts.vae))
 
     def trained_modules(self) -> dict[str, nn.Module]:
-        return {UNET: self.denoiser, **self.text_encoders}
+        return {UNET: self.denoiser} | {prefix: self.networks.at_hand(prefix) for prefix in self.text_encoders}
 
     def target_modules(self, prefix: str) -> list[str]:
         return self._targets[prefix]
@@ -155,8 +160,9 @@ class StableDiffusionXL:
         checkpoint_gradients(self.denoiser, on)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        move((self.denoiser, *self.text_encoders.values()), device, dtype)
-        move((self.vae,), device, vae_precision(self.vae.config, dtype))
+        for name in ("denoiser", *self.text_encoders):
+            self.networks.move(name, device, dtype)
+        self.networks.move("vae", device, vae_precision(self.networks.shape("vae").config, dtype))
         self.device = torch.device(device) if device is not None else self.device
         self.dtype = dtype or self.dtype
         return self
@@ -189,15 +195,9 @@ def kohya_crop(geometry: Geometry) -> tuple[int, int]:
 CROPS = {"true": true_crop, "kohya": kohya_crop}
 
 
-def load(folder: Path, config: ModelConfig, dtype: torch.dtype) -> StableDiffusionXL:
-    """Read a model, each part directly in its final precision, safetensors only."""
-    source = FolderSource(folder)
-    if source.family != "sdxl":
-        raise ModelError(
-            f"{config.base} is a {source.pipeline.removesuffix('Pipeline')} model, but the model family is set to "
-            "sdxl. Choose another model, or the family that fits."
-        )
-    source.check(PARTS)
+def load(source: ModelSource, config: ModelConfig, dtype: torch.dtype) -> StableDiffusionXL:
+    """Open a model, whose networks are read when they are first needed."""
+    source.check(COMPONENTS)
     scheduler_config = source.config("scheduler")
     settle_schedule(scheduler_config, config)  # refuse a model of the wrong kind before its gigabytes are read
     channels = source.config("unet").get("in_channels", 4)
@@ -206,17 +206,14 @@ def load(folder: Path, config: ModelConfig, dtype: torch.dtype) -> StableDiffusi
             f"The U-Net of {config.base} takes {channels} channels: it is made for inpainting or for another task. "
             "Use a plain text-to-image SDXL model."
         )
-    with explain_damage(folder, config.base):
-        parts = Parts(
-            unet=source.load("unet", UNet2DConditionModel, dtype),
-            text_encoder=source.load("text_encoder", CLIPTextModel, dtype),
-            text_encoder_2=source.load("text_encoder_2", CLIPTextModelWithProjection, dtype),
-            vae=source.load("vae", AutoencoderKL, vae_precision(source.config("vae"), dtype) or dtype),
-            tokenizer=source.load_tokenizer("tokenizer", CLIPTokenizer),
-            tokenizer_2=source.load_tokenizer("tokenizer_2", CLIPTokenizer),
-            scheduler_config=scheduler_config,
-        )
-        return StableDiffusionXL(config, parts)
+    precisions = {"vae": vae_precision(source.config("vae"), dtype)}
+    with explain_damage(config.base):
+        parts: dict[str, Any] = {
+            part: read_later(source, part, network, precisions.get(part) or dtype) for part, network in NETWORKS.items()
+        }
+        for part in ("tokenizer", "tokenizer_2"):
+            parts[part] = source.load_tokenizer(part, CLIPTokenizer)
+        return StableDiffusionXL(config, Parts(scheduler_config=scheduler_config, **parts))
 
 
 def _flipped(pair: tuple[int, int]) -> tuple[int, int]:

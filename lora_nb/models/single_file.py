@@ -21,6 +21,8 @@ from lora_nb.models.layouts import (
 
 Configs = dict[str, dict[str, Any]]  # by a part's name in diffusers: "unet", "vae", ...
 
+FAMILY_NAMES = {"sd1": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL", "flux": "Flux"}
+
 UNET = "model.diffusion_model."
 FLUX_PREFIXES = (UNET, "")  # as saved by ComfyUI, and by Black Forest Labs
 VAE_PREFIXES = ("first_stage_model.", "vae.")

@@ -1,18 +1,18 @@
 """Stable Diffusion 1.x and 2.x: a VAE that makes pictures small, CLIP that reads captions, a U-Net that denoises."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lora_nb.config import GenerationConfig, ModelConfig
 from lora_nb.errors import ModelError
-from lora_nb.models.base import Conditioning, Geometry, Objective, check_folder, explain_damage, find_variant
+from lora_nb.models.base import Conditioning, Geometry, Objective
 from lora_nb.models.clip import count_tokens, encode_clip
+from lora_nb.models.networks import Networks, Part, TextEncoders, explain_damage, read_later
 from lora_nb.models.objectives import make_objective, settle_schedule
 from lora_nb.models.parts import (
     CLIP_BLOCKS,
@@ -20,20 +20,20 @@ from lora_nb.models.parts import (
     clip_key,
     decode_with_vae,
     encode_with_vae,
-    freeze,
     latent_factor_of,
     linear_layers,
-    move,
 )
+from lora_nb.models.sources import ModelSource
 
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"  # how LoRA files call the two parts
-COMPONENTS = ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json", "text_encoder", "unet", "vae")
+NETWORKS: dict[str, Any] = {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel, "vae": AutoencoderKL}
+COMPONENTS = ("scheduler", "tokenizer", *NETWORKS)
 UNET_BLOCKS = {"Transformer2DModel"}  # what a LoRA sits in, as in kohya's networks/lora.py
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a Stable Diffusion 1.x or 2.x folder holds."""
+    """What a Stable Diffusion 1.x or 2.x model is made of; its networks may be unread (see networks.py)."""
 
     unet: Any  # UNet2DConditionModel; diffusers' and transformers' classes are hardly typed
     text_encoder: Any  # CLIPTextModel
@@ -48,30 +48,32 @@ class StableDiffusion:
     variant = ""
     takes_negative_prompt = True
     reading = ""
+    denoiser: Any = Part("denoiser")
+    vae: Any = Part("vae")
 
     def __init__(self, config: ModelConfig, parts: Parts) -> None:
         self.family, self.base = config.family, config.base
-        self.denoiser: Any = parts.unet
-        self.text_encoders: dict[str, Any] = {TEXT_ENCODER: parts.text_encoder}
+        networks = {"denoiser": parts.unet, TEXT_ENCODER: parts.text_encoder, "vae": parts.vae}
+        self.networks = Networks(config.base, networks)
+        self.text_encoders = TextEncoders(self.networks, (TEXT_ENCODER,))
         self.frozen_text_encoders: dict[str, Any] = {}
-        self.vae: Any = parts.vae
         self.tokenizer = parts.tokenizer
         self.scheduler_config = settle_schedule(parts.scheduler_config, config)
         self.objective: Objective = make_objective(self.scheduler_config)
         self.attached: Any = None
-        self.latent_factor = latent_factor_of(parts.vae)
+        unet, text_encoder = self.networks.shape("denoiser"), self.networks.shape(TEXT_ENCODER)
+        self.latent_factor = latent_factor_of(self.networks.shape("vae"))
         self.size_step = max(8, self.latent_factor)  # 8 is what diffusers' pipelines ask for, whatever the VAE
-        self.max_tokens = parts.text_encoder.config.max_position_embeddings - 2  # 75: start and end take two of 77
-        self.device, self.dtype = parts.unet.conv_in.weight.device, parts.unet.conv_in.weight.dtype
+        self.max_tokens = text_encoder.config.max_position_embeddings - 2  # 75: start and end take two of 77
+        self.device, self.dtype = self.networks.device, unet.conv_in.weight.dtype
         # Noted before any adapter wraps these layers and changes what they look like.
         self._targets = {
-            UNET: linear_layers(parts.unet, UNET_BLOCKS),
-            TEXT_ENCODER: linear_layers(parts.text_encoder, CLIP_BLOCKS),
+            UNET: linear_layers(unet, UNET_BLOCKS),
+            TEXT_ENCODER: linear_layers(text_encoder, CLIP_BLOCKS),
         }
-        freeze((parts.unet, parts.text_encoder, parts.vae))
 
     def trained_modules(self) -> dict[str, nn.Module]:
-        return {UNET: self.denoiser, **self.text_encoders}
+        return {UNET: self.denoiser, TEXT_ENCODER: self.networks.at_hand(TEXT_ENCODER)}
 
     def target_modules(self, prefix: str) -> list[str]:
         return self._targets[prefix]
@@ -134,7 +136,8 @@ class StableDiffusion:
         checkpoint_gradients(self.denoiser, on)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        move((self.denoiser, *self.text_encoders.values(), self.vae), device, dtype)
+        for name in ("denoiser", TEXT_ENCODER, "vae"):
+            self.networks.move(name, device, dtype)
         self.device = torch.device(device) if device is not None else self.device
         self.dtype = dtype or self.dtype
         return self
@@ -145,34 +148,16 @@ class StableDiffusion:
         return self.tokenizer
 
 
-def load(folder: Path, config: ModelConfig, dtype: torch.dtype) -> StableDiffusion:
-    """Read a diffusers folder, each part directly in its final precision, safetensors only."""
-    check_folder(folder, ("model_index.json",))
-    kind = str(StableDiffusionPipeline.load_config(folder).get("_class_name"))
-    if not kind.startswith("StableDiffusion") or "XL" in kind or kind.startswith("StableDiffusion3"):
-        raise ModelError(
-            f"{config.base} is a {kind.removesuffix('Pipeline')} model, but the model family is set to "
-            f"{config.family}. Choose another model, or the family that fits."
-        )
-    check_folder(folder, COMPONENTS)
-    scheduler_config = DDPMScheduler.load_config(folder, subfolder="scheduler")
+def load(source: ModelSource, config: ModelConfig, dtype: torch.dtype) -> StableDiffusion:
+    """Open a model, whose networks are read when they are first needed."""
+    source.check(COMPONENTS)
+    scheduler_config = source.config("scheduler")
     settle_schedule(scheduler_config, config)  # refuse a model of the wrong kind before its gigabytes are read
-    _check_unet(UNet2DConditionModel.load_config(folder, subfolder="unet"), config)
-    with explain_damage(folder, config.base):
-        return StableDiffusion(config, _load_parts(folder, dtype, scheduler_config))
-
-
-def _load_parts(folder: Path, dtype: torch.dtype, scheduler_config: dict[str, Any]) -> Parts:
-    networks: dict[str, Any] = {}
-    for name, network in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
-        variant = find_variant(folder / name)
-        networks[name] = network.from_pretrained(
-            folder, subfolder=name, variant=variant, torch_dtype=dtype, use_safetensors=True
-        )
-    place = folder / "text_encoder"
-    text_encoder = CLIPTextModel.from_pretrained(place, variant=find_variant(place), dtype=dtype, use_safetensors=True)
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    return Parts(text_encoder=text_encoder, tokenizer=tokenizer, scheduler_config=scheduler_config, **networks)
+    _check_unet(source.config("unet"), config)
+    with explain_damage(config.base):
+        parts = {part: read_later(source, part, network, dtype) for part, network in NETWORKS.items()}
+        tokenizer = source.load_tokenizer("tokenizer", CLIPTokenizer)
+        return StableDiffusion(config, Parts(tokenizer=tokenizer, scheduler_config=scheduler_config, **parts))
 
 
 def _check_unet(unet: dict[str, Any], config: ModelConfig) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lora_nb.adapters.files import save_lora
 from lora_nb.adapters.metadata import RunFacts, training_metadata
@@ -13,7 +14,7 @@ from lora_nb.config import GenerationConfig, TrainConfig
 from lora_nb.dataset.images import Dataset
 from lora_nb.dataset.steps import StepPlan
 from lora_nb.files import write_whole
-from lora_nb.models.base import DiffusionModel
+from lora_nb.models.base import DiffusionModel, putting_back_to_sleep
 from lora_nb.sampling import generate
 from lora_nb.training.acceleration import Team
 from lora_nb.training.events import ImageSampled, LoraSaved, OnEvent
@@ -62,6 +63,10 @@ class RunOutput:
         if not self.team.is_first and not self.team.shards:
             return  # with a shared-out base model, all have to help
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
+        with putting_back_to_sleep(model):
+            self._draw_all(model, shared, step, epoch)
+
+    def _draw_all(self, model: DiffusionModel, shared: dict[str, Any], step: int, epoch: int) -> None:
         for number, prompt in enumerate(self.config.samples.prompts, start=1):
             settings = GenerationConfig(prompt=prompt, clip_skip=self.config.model.clip_skip, **shared)
             content = io.BytesIO()

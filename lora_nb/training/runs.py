@@ -49,6 +49,7 @@ def train_project(
     with team.first_goes_first():
         images = cache_dataset(model, training, config.data, project.cache)
         held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
+    model.networks.sleep("vae")  # until pictures are drawn
     if team.is_first:
         save_config(config, folder / "config.json")
         on_event = tell(write_events_to(folder / "events.jsonl"), on_event or ProgressBar())

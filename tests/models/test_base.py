@@ -8,7 +8,7 @@ import torch
 
 from lora_nb.config import ModelConfig
 from lora_nb.errors import ModelError
-from lora_nb.models.base import find_model, load_model
+from lora_nb.models.base import load_model
 
 
 @pytest.fixture
@@ -81,38 +81,9 @@ def test_another_kind_of_unet_is_refused(folder, change, word):
         load(folder)
 
 
-def test_what_is_no_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="no model at"):
-        find_model(str(tmp_path / "nothing" / "here"))
+def test_a_folder_without_an_index_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"model_index\.json missing"):
         load(tmp_path)
-    checkpoint = tmp_path / "model.ckpt"
-    checkpoint.touch()
-    with pytest.raises(ModelError, match="Pickled"):
-        find_model(str(checkpoint))
-    single = tmp_path / "model.safetensors"
-    single.touch()
-    with pytest.raises(ModelError, match="from_single_file"):
-        find_model(str(single))
-
-
-def test_a_failed_download_is_explained(monkeypatch):
-    from diffusers import DiffusionPipeline
-
-    def fail(*_, **options):
-        assert options["use_safetensors"] is True
-        raise OSError("we are offline\nsecond line")
-
-    monkeypatch.setattr(DiffusionPipeline, "download", fail)
-    with pytest.raises(ModelError, match=r"owner/name.*we are offline\).*internet"):
-        find_model("owner/name")
-
-
-def test_a_name_on_the_hub_is_downloaded(monkeypatch, tiny_sd1_folder):
-    from diffusers import DiffusionPipeline
-
-    monkeypatch.setattr(DiffusionPipeline, "download", lambda *_, **__: str(tiny_sd1_folder))
-    assert load("owner/name").base == "owner/name"
 
 
 def test_fp16_variant_files_are_found(folder):

@@ -19,7 +19,7 @@ from transformers import (
 from lora_nb.errors import ModelError
 from lora_nb.models.file_source import CONFIGS, FileSource
 from lora_nb.models.folder_source import FolderSource
-from lora_nb.models.layouts import clip_layout, unet_layout, vae_layout
+from lora_nb.models.layouts import clip_layout, flux_layout, open_clip_layout, unet_layout, vae_layout
 from lora_nb.workshop import MODEL_FOLDER
 from tests.models.original_files import save_original
 
@@ -41,14 +41,25 @@ NETWORKS = {
 }
 
 
-def save_sd1_file(folder, path, **extra):
-    """A folder of Stable Diffusion 1 as one file, and beside it the configs that say how it is built."""
-    source = FolderSource(folder)
-    layouts = {
-        "unet": unet_layout(source.config("unet")),
-        "vae": vae_layout(source.config("vae")),
-        "text_encoder": clip_layout("cond_stage_model.transformer."),
+def layouts_of(family, source):
+    """Where the original programs keep each part of a family."""
+    if family == "flux":
+        return {"transformer": flux_layout("")}
+    layouts = {"unet": unet_layout(source.config("unet")), "vae": vae_layout(source.config("vae"))}
+    encoders = {
+        "sd1": {"text_encoder": clip_layout("cond_stage_model.transformer.")},
+        "sd2": {"text_encoder": open_clip_layout("cond_stage_model.model.")},
+        "sdxl": {
+            "text_encoder": clip_layout("conditioner.embedders.0.transformer."),
+            "text_encoder_2": open_clip_layout("conditioner.embedders.1.model."),
+        },
     }
+    return layouts | encoders[family]
+
+
+def save_as_file(folder, path, family="sd1", **extra):
+    """A folder in diffusers format as one file, and beside it the settings that say how it is built."""
+    layouts = layouts_of(family, FolderSource(folder))
     files = {part: next((folder / part).glob("*.safetensors")) for part in layouts}
     parts = {part: (load_file(files[part]), layouts[part]) for part in layouts}
     for part in layouts:
@@ -59,13 +70,13 @@ def save_sd1_file(folder, path, **extra):
 
 @pytest.fixture
 def sd1_file(tiny_sd1_folder, tmp_path):
-    return save_sd1_file(tiny_sd1_folder, tmp_path / "tiny.safetensors")
+    return save_as_file(tiny_sd1_folder, tmp_path / "tiny.safetensors")
 
 
 @pytest.mark.parametrize("model", ["tiny", "workshop"])
 def test_a_file_holds_what_its_folder_held(model, tiny_sd1_folder, tmp_path):
     folder = tiny_sd1_folder if model == "tiny" else MODEL_FOLDER
-    source = FileSource(save_sd1_file(folder, tmp_path / "model.safetensors"))
+    source = FileSource(save_as_file(folder, tmp_path / "model.safetensors"))
     assert source.family == "sd1"
     for part, network in SD1_PARTS.items():
         expected = FolderSource(folder).load(part, network, torch.float32).state_dict()
