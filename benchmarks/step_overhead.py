@@ -43,7 +43,9 @@ class KnownText(StableDiffusion):
 
     text = torch.randn(1, 77, TEXT_WIDTH)
 
-    def encode_captions(self, captions: list[str], clip_skip: int = 1) -> dict[str, torch.Tensor]:
+    def encode_captions(
+        self, captions: list[str], clip_skip: int = 1, max_tokens: int = 75, weighted: bool = False
+    ) -> dict[str, torch.Tensor]:
         return {"encoder_hidden_states": self.text.expand(len(captions), -1, -1)}
 
 

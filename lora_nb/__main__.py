@@ -115,6 +115,8 @@ def plan(
     for row in result.buckets:
         size = f"{row.bucket.width}x{row.bucket.height}"
         print(f"  bucket {size:>9}: {row.pictures:3} pictures, {row.seen:4} seen, {row.batches:4} batches an epoch")
+    if result.held_out:
+        print(f"{result.held_out} pictures are held out")
     print(f"{result.steps_per_epoch} steps an epoch x {result.epochs} epochs = {result.steps} steps")
     if repeats is not None:
         name = dataset.items[0].class_name or project.name

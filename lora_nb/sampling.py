@@ -75,12 +75,12 @@ def generate(model: DiffusionModel, settings: GenerationConfig) -> Image.Image:
     check_picture(model, settings)
     with _drawing(model):
         pipeline = model.pipeline(make_sampler(model, settings.sampler))
-        conditioning = model.encode_captions([settings.prompt], settings.clip_skip)
+        reading = (settings.clip_skip, settings.max_tokens, settings.weighted_captions)
+        conditioning = model.encode_captions([settings.prompt], *reading)
         negative = None
-        if (
-            model.takes_negative_prompt and settings.guidance_scale > 1
-        ):  # at 1, the prediction without the prompt has no say
-            negative = model.encode_captions([settings.negative_prompt], settings.clip_skip)
+        takes_negative = model.takes_negative_prompt
+        if takes_negative and settings.guidance_scale > 1:  # at 1, the prediction without the prompt has no say
+            negative = model.encode_captions([settings.negative_prompt], *reading)
         latents: Tensor = pipeline(
             **model.pipeline_inputs(conditioning, negative, settings),
             num_inference_steps=settings.steps,

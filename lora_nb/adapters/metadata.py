@@ -30,7 +30,6 @@ OFF = {  # what kohya has and this package does not
     "ss_ip_noise_gamma": "None",
     "ss_ip_noise_gamma_random_strength": "False",
     "ss_lowram": "False",
-    "ss_max_token_length": "None",  # 75
     "ss_max_validation_steps": "None",
     "ss_multires_noise_discount": "None",
     "ss_multires_noise_iterations": "None",
@@ -202,6 +201,7 @@ def _of_data(data: DataConfig) -> dict[str, Any]:
         "ss_caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
         "ss_caption_tag_dropout_rate": data.tag_dropout,
         "ss_flip_aug": data.flip,
+        "ss_max_token_length": data.max_tokens if data.max_tokens > 75 else None,
         "ss_random_crop": data.random_crop,
         "ss_prior_loss_weight": data.prior_loss_weight,
         "ss_validation_split": data.validation_split,

@@ -77,6 +77,34 @@ class DataConfig(Section):
         kohya="enable_wildcard",
         advanced=True,
     )
+    weighted_captions: bool = setting(
+        False,
+        "Weights in captions",
+        "Read (word:1.3), (word) and [word] as the web UIs do: the word counts more or less. Off: brackets are read as "
+        "text. The sample pictures' prompts are read the same way.",
+        kohya="weighted_captions",
+        advanced=True,
+        not_for={"flux": "Flux reads captions with T5, which knows no weights."},
+    )
+    max_tokens: Literal[75, 150, 225] = setting(
+        75,
+        "Longest caption",
+        "How many tokens (about three for each tag) are read of a caption. More are read in pieces of 75 that are put "
+        "in a row, which costs a little time and memory. Raise it if the check finds captions that are cut.",
+        kohya="max_token_length",
+        advanced=True,
+        not_for={"flux": "Flux reads captions with T5: its length is model.t5_tokens."},
+    )
+    cache_text: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "Keep encoded captions",
+        "Encode every caption of the run once, before it starts, and keep them on disk: the text encoder is then not "
+        "needed any more and leaves the memory. Shuffled captions work too, since all are known beforehand. auto: if "
+        "they take less than 4 GB. Without effect while the text encoder is trained.",
+        kohya="cache_text_encoder_outputs, cache_text_encoder_outputs_to_disk",
+        advanced=True,
+        only_with="adapter.train_text_encoder=False",
+    )
     caption_dropout: float = setting(
         0.0,
         "Caption dropout",

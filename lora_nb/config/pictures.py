@@ -59,6 +59,10 @@ class GenerationConfig(PictureConfig):
 
     prompt: str = setting("", "Prompt", "What the picture should show.", kohya="prompt")
     clip_skip: int = setting(1, "Clip skip", "As in training.", kohya="clip_skip", ge=1, le=12)
+    max_tokens: Literal[75, 150, 225] = setting(75, "Longest prompt", "As in training.", kohya="max_token_length")
+    weighted_captions: bool = setting(
+        False, "Weights in prompts", "Whether (word:1.3) counts more. As in training.", kohya="weighted_captions"
+    )
     lora: Path | None = setting(None, "LoRA file", "The .safetensors file to apply; none draws the base model.")
     lora_weight: float = setting(
         1.0, "LoRA weight", "Strength of the LoRA: 0 is the base model, 1 as trained.", ge=-10, le=10

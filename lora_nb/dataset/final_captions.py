@@ -3,6 +3,7 @@
 All chance is a function of (seed, epoch, picture, the how-manieth look), so what will be read can be shown beforehand.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from lora_nb.config import DataConfig, TrainConfig
@@ -82,7 +83,17 @@ def _part(text: str, data: DataConfig, kept: int) -> tuple[list[str], list[str],
 
 
 def _split(text: str, data: DataConfig) -> list[str]:
-    return split_tags(text)
+    """Tags between commas. A comma inside (brackets, with a weight:1.2) does not end a tag where weights are read."""
+    if not data.weighted_captions:
+        return split_tags(text)
+    parts, depth = [""], 0
+    for part in re.split(r"(\\.|[()\[\],])", text):
+        depth = max(depth + (part in ("(", "[")) - (part in (")", "]")), 0)
+        if part == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += part
+    return [tag for part in parts if (tag := " ".join(part.split()))]
 
 
 def _join_text(prefix: str, text: str, suffix: str) -> str:

@@ -239,6 +239,8 @@ def _facts(grid: Grid) -> str:
         "guidance_scale": f"guidance {base.guidance_scale:g}",
         "seed": f"seed {base.seed}",
         "width": f"{base.width} {TIMES} {base.height}" if "height" not in changed else "",
+        "max_tokens": f"{base.max_tokens} tokens" if base.max_tokens != 75 else "",
+        "weighted_captions": "weighted prompt" if base.weighted_captions else "",
         "clip_skip": f"clip skip {base.clip_skip}" if base.clip_skip != 1 else "",
     }
     shown = [text for name, text in facts.items() if text and name not in changed]

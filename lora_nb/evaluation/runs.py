@@ -11,6 +11,7 @@ from lora_nb.evaluation.grids import Grid, draw_grid, epoch_weight_plan, find_lo
 from lora_nb.evaluation.plots import save_grid
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.project import Project
+from lora_nb.training.output import reading_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def draw_run(
 def picture_settings(config: TrainConfig) -> GenerationConfig:
     """How a run's sample pictures are drawn, for drawing others the same way."""
     shared = config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
-    return GenerationConfig(clip_skip=config.model.clip_skip, **shared)
+    return GenerationConfig(**reading_of(config), **shared)
 
 
 def spread(files: Sequence[Path], most: int) -> list[Path]:

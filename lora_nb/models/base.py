@@ -91,8 +91,14 @@ class DiffusionModel(Protocol):
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Latents (B, C, H/f, W/f) => (B, 3, H, W) in -1..1."""
 
-    def encode_captions(self, captions: list[str], clip_skip: int = 1) -> Conditioning:
-        """Captions => what the denoiser listens to; gradients flow where something is trained."""
+    def encode_captions(
+        self, captions: list[str], clip_skip: int = 1, max_tokens: int = 75, weighted: bool = False
+    ) -> Conditioning:
+        """Captions => what the denoiser listens to; gradients flow where something is trained.
+
+        max_tokens: 75, 150 or 225; what comes after is cut off. weighted: whether (brackets:1.3) say how much words
+        count. Training and drawing must agree on all three.
+        """
 
     def add_geometry(self, conditioning: Conditioning, geometry: list[Geometry]) -> Conditioning:
         """Add what the denoiser wants to know of the pictures' size and crop, one geometry an example."""

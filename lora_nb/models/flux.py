@@ -97,13 +97,17 @@ class Flux:
     def decode_latents(self, latents: Tensor) -> Tensor:
         return decode_with_vae(self.vae, latents)
 
-    def encode_captions(self, captions: list[str], clip_skip: int = 1) -> Conditioning:
+    def encode_captions(
+        self, captions: list[str], clip_skip: int = 1, max_tokens: int = 75, weighted: bool = False
+    ) -> Conditioning:
         """Captions => {"pooled": (B, P) from CLIP, "encoder_hidden_states": (B, T, D) from T5}.
 
         With the attention mask there is also "text_mask" (B, T): which of T5's tokens are words, not filling.
         """
         if clip_skip != 1:
             raise ModelError(f"clip_skip is {clip_skip}, but Flux reads only CLIP's last word on the whole caption.")
+        if max_tokens != 75 or weighted:
+            raise ModelError("max_tokens and weights are CLIP's. Flux reads with T5: set model.t5_tokens.")
         if self.tokenizer is None or self.t5_tokenizer is None:
             raise ModelError(f"{self.base} has no tokenizer, so captions cannot be read.")
         pooled = encode_clip(self.tokenizer, self.text_encoders[CLIP], captions).pooled

@@ -100,8 +100,10 @@ class StableDiffusionXL:
     def decode_latents(self, latents: Tensor) -> Tensor:
         return decode_with_vae(self.vae, latents)
 
-    def encode_captions(self, captions: list[str], clip_skip: int = 1) -> Conditioning:
-        """Captions => {"encoder_hidden_states": (B, 77, D1 + D2), "text_embeds": (B, P)}.
+    def encode_captions(
+        self, captions: list[str], clip_skip: int = 1, max_tokens: int = 75, weighted: bool = False
+    ) -> Conditioning:
+        """Captions => {"encoder_hidden_states": (B, 77, D1 + D2), "text_embeds": (B, P)}, or 154 or 231.
 
         Both encoders are read at the layer before their last, without the final norm, as SDXL was trained; the
         second also says one thing about the whole caption.
@@ -109,7 +111,15 @@ class StableDiffusionXL:
         if clip_skip != 1:
             raise ModelError(f"clip_skip is {clip_skip}, but SDXL was trained with one layer of its text encoders.")
         texts = [
-            encode_clip(self._tokenizer(prefix), encoder, captions, layers_back=1, final_norm=False)
+            encode_clip(
+                self._tokenizer(prefix),
+                encoder,
+                captions,
+                layers_back=1,
+                final_norm=False,
+                max_tokens=max_tokens,
+                weighted=weighted,
+            )
             for prefix, encoder in self.text_encoders.items()
         ]
         hidden_states = torch.cat([text.hidden_states for text in texts], dim=-1)

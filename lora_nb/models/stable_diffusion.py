@@ -89,13 +89,22 @@ class StableDiffusion:
     def decode_latents(self, latents: Tensor) -> Tensor:
         return decode_with_vae(self.vae, latents)
 
-    def encode_captions(self, captions: list[str], clip_skip: int = 1) -> Conditioning:
-        """Captions => {"encoder_hidden_states": (B, 77, D)}. Tokens after the 75th are cut off.
+    def encode_captions(
+        self, captions: list[str], clip_skip: int = 1, max_tokens: int = 75, weighted: bool = False
+    ) -> Conditioning:
+        """Captions => {"encoder_hidden_states": (B, 77, D)}, or 154 or 231 for more tokens.
 
         clip_skip counts layers from the end: 1 is the last, 2 the one before; both end in CLIP's final norm.
         """
         encoder = self.text_encoders[TEXT_ENCODER]
-        text = encode_clip(self._tokenizer(), encoder, captions, layers_back=clip_skip - 1)
+        text = encode_clip(
+            self._tokenizer(),
+            encoder,
+            captions,
+            layers_back=clip_skip - 1,
+            max_tokens=max_tokens,
+            weighted=weighted,
+        )
         return {"encoder_hidden_states": text.hidden_states}
 
     def add_geometry(self, conditioning: Conditioning, geometry: list[Geometry]) -> Conditioning:

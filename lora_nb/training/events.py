@@ -22,6 +22,17 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class ProblemFound:
+    """Something that does not stop the run but that the user should know, with the way out."""
+
+    kind: ClassVar[str] = "problem_found"
+    where: str
+    message: str
+    fix: str
+    severity: str  # "warning" or "note"
+
+
+@dataclass(frozen=True)
 class StepDone:
     """One optimizer step. `loss` is what was minimised; `raw_loss` is the plain mean squared error, which can be
     compared between runs with different weightings."""
@@ -77,10 +88,11 @@ class RunFinished:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-TrainEvent = RunStarted | StepDone | ValidationDone | LoraSaved | ImageSampled | RunFinished
+TrainEvent = RunStarted | ProblemFound | StepDone | ValidationDone | LoraSaved | ImageSampled | RunFinished
 OnEvent = Callable[[TrainEvent], None]
 EVENTS: dict[str, type[Any]] = {
-    event.kind: event for event in (RunStarted, StepDone, ValidationDone, LoraSaved, ImageSampled, RunFinished)
+    event.kind: event
+    for event in (RunStarted, ProblemFound, StepDone, ValidationDone, LoraSaved, ImageSampled, RunFinished)
 }
 
 

@@ -64,10 +64,12 @@ def train(
     on_event: OnEvent,
     held_out: Sequence[CachedImage] = (),
     team: Team | None = None,
+    encode_captions: CaptionEncoder | None = None,
 ) -> str:
     """Train a LoRA on cached pictures and save one every few epochs. Returns "finished" or "stopped".
 
-    held_out: pictures that are not trained on; how wrong the model is on them is measured after every epoch.
+    held_out: pictures that are not trained on; the error on them is measured after every epoch. encode_captions: one
+    that knows the run's captions already.
 
     Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
     back as it was, without the LoRA.
@@ -80,16 +82,12 @@ def train(
     trained = [parameter for group in parameters for parameter in group["params"]]
     optimizer = make_optimizer(parameters, config.optimizer)
     lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config, team.size))
-    encode_captions = CaptionEncoder(model, config)
+    encode_captions = encode_captions or CaptionEncoder(model, config)
     model.set_gradient_checkpointing(run.gradient_checkpointing)
 
     def validate() -> None:
-        def raw_loss(batch: Batch) -> Tensor:
-            with engine.autocast(), without_dropout(model):
-                return training_loss(model, batch, config, encode_captions)[1]
-
         if held_out:
-            on_event(ValidationDone(step, epoch, validation_loss(model, list(held_out), config, raw_loss)))
+            on_event(ValidationDone(step, epoch, judge(model, held_out, config, encode_captions, engine)))
 
     step, epoch, started = 0, 0, time.monotonic()
     try:
@@ -131,6 +129,22 @@ def train(
     finally:
         model.set_gradient_checkpointing(False)
         remove_adapter(model)
+
+
+def judge(
+    model: DiffusionModel,
+    held_out: Sequence[CachedImage],
+    config: TrainConfig,
+    encode_captions: CaptionEncoder,
+    engine: Engine,
+) -> float:
+    """How wrong is the model on pictures that it is not trained on?"""
+
+    def raw_loss(batch: Batch) -> Tensor:
+        with engine.autocast(), without_dropout(model):
+            return training_loss(model, batch, config, encode_captions)[1]
+
+    return validation_loss(model, list(held_out), config, raw_loss)
 
 
 def check_finite(loss: float, batch: Batch, step: int) -> None:

@@ -68,7 +68,7 @@ class RunOutput:
 
     def _draw_all(self, model: DiffusionModel, shared: dict[str, Any], step: int, epoch: int) -> None:
         for number, prompt in enumerate(self.config.samples.prompts, start=1):
-            settings = GenerationConfig(prompt=prompt, clip_skip=self.config.model.clip_skip, **shared)
+            settings = GenerationConfig(prompt=prompt, **reading_of(self.config), **shared)
             content = io.BytesIO()
             generate(model, settings).save(content, "png")
             if not self.team.is_first:
@@ -76,3 +76,13 @@ class RunOutput:
             path = self.folder / "samples" / f"epoch-{epoch:04d}-prompt-{number:02d}.png"
             write_whole(path, content.getvalue())
             self.on_event(ImageSampled(step, epoch, prompt, str(path)))
+
+
+def reading_of(config: TrainConfig) -> dict[str, Any]:
+    """How captions are read in training, for reading prompts in the same way."""
+    data = config.data
+    return {
+        "clip_skip": config.model.clip_skip,
+        "max_tokens": data.max_tokens,
+        "weighted_captions": data.weighted_captions,
+    }

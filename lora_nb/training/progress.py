@@ -5,6 +5,7 @@ from typing import Any
 from lora_nb.training.events import (
     ImageSampled,
     LoraSaved,
+    ProblemFound,
     RunFinished,
     RunStarted,
     StepDone,
@@ -28,6 +29,8 @@ class ProgressBar:
             self._open(event)
         elif isinstance(event, StepDone):
             self._show_step(event)
+        elif isinstance(event, ProblemFound):
+            self._bar.write(f"! {event.where}: {event.message} {event.fix}")
         elif isinstance(event, ValidationDone):
             self._bar.write(f"epoch {event.epoch}: loss on held-out pictures {event.loss:.4f}")
         elif isinstance(event, LoraSaved):

@@ -6,16 +6,20 @@ from pathlib import Path
 from lora_nb.config import DataConfig, TrainConfig
 from lora_nb.config_file import save_config
 from lora_nb.dataset.checks import check_dataset
+from lora_nb.dataset.final_captions import all_captions, plain_caption
 from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import Dataset, scan_images
+from lora_nb.dataset.long_captions import find_long_captions
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.environment import Machine, find_machine, installed_versions
 from lora_nb.errors import ConfigError, DatasetError, Problem
 from lora_nb.models.base import DiffusionModel, load_model
+from lora_nb.models.weighted import strip_weights
 from lora_nb.project import Project
 from lora_nb.training.acceleration import Team, find_team, shard_denoiser
 from lora_nb.training.cache import cache_dataset
-from lora_nb.training.events import OnEvent, RunFinished, RunStarted, tell, write_events_to
+from lora_nb.training.conditioning import CaptionEncoder
+from lora_nb.training.events import OnEvent, ProblemFound, RunFinished, RunStarted, tell, write_events_to
 from lora_nb.training.loop import train
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar
@@ -46,10 +50,14 @@ def train_project(
     plan = plan_steps(dataset, config, team.size)
     model = model or load_for(team, config, machine)
     training, held_out = split_dataset(dataset, config)
+    encode_captions = CaptionEncoder(model, config, project.cache / "captions")
     with team.first_goes_first():
         images = cache_dataset(model, training, config.data, project.cache)
         held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
+        all_encoded = encode_captions.prepare(list_captions(training, held_out, config))
     model.networks.sleep("vae")  # until pictures are drawn
+    if all_encoded:
+        model.networks.sleep(*model.text_encoders, *model.frozen_text_encoders)  # until prompts are read
     if team.is_first:
         save_config(config, folder / "config.json")
         on_event = tell(write_events_to(folder / "events.jsonl"), on_event or ProgressBar())
@@ -69,9 +77,27 @@ def train_project(
             precision=config.run.precision,
         )
     )
-    outcome = train(model, images, config, output, on_event, held_out_images, team)
+    for problem in check_lengths(training, config, model):
+        on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
+    outcome = train(model, images, config, output, on_event, held_out_images, team, encode_captions)
     on_event(RunFinished(outcome, time.monotonic() - started, installed_versions()))
     return folder
+
+
+def list_captions(training: Dataset, held_out: Dataset, config: TrainConfig) -> set[str]:
+    """Everything that the model will read in a run."""
+    texts = {text for _, text in all_captions(training.items, config)}
+    return texts | {plain_caption(item, config) for item in held_out.items}
+
+
+def check_lengths(dataset: Dataset, config: TrainConfig, model: DiffusionModel) -> list[Problem]:
+    """Report every caption that is longer than the model reads. Needs the model's tokenizer, none of its weights."""
+
+    def count_tokens(caption: str) -> int:
+        return model.count_tokens(strip_weights(caption) if config.data.weighted_captions else caption)
+
+    most = max(model.max_tokens, config.data.max_tokens)
+    return find_long_captions(dataset.items, config, count_tokens, most)
 
 
 def as_it_is(data: DataConfig) -> DataConfig:

@@ -59,7 +59,7 @@ def make_lines(field: FieldInfo) -> Control:
     return Control(
         area,
         read=lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()),
-        write="\n".join,
+        write=lambda values: "\n".join(map(str, values)),
     )
 
 

@@ -69,6 +69,9 @@ def make_small_project(root: Path) -> Project:
         picture.putalpha(Image.linear_gradient("L").resize(size))
         picture.save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"mochi, tag {number}, {{forest|sea}} ||| smile, hat")
+    general = project.root / "regularisation" / "1_creature"
+    general.mkdir(parents=True)
+    Image.effect_noise((64, 64), 60).convert("RGB").save(general / "r.png")
     return project
 
 

@@ -33,6 +33,14 @@ ROWS: dict[str, Row] = {
     "data.wildcards": Row(True),
     "data.caption_dropout": Row(1.0),
     "data.caption_dropout_every_n_epochs": Row(1),
+    "data.weighted_captions": Row(True, given={"data.caption_suffix": "(forest:1.5)"}),
+    "data.max_tokens": Row(150),
+    "data.extra_resolutions": Row([96], "plan"),
+    "data.flip": Row(True, given={"run.epochs": 2}),
+    "data.random_crop": Row(True, given={"data.enable_buckets": False}),
+    "data.loss_mask": Row("alpha"),
+    "data.prior_loss_weight": Row(0.0),
+    "data.validation_split": Row(0.5, "plan"),
     "data.resolution": Row(96),
     "data.enable_buckets": Row(False),
     "data.bucket_step": Row(32),
@@ -100,6 +108,7 @@ ROWS: dict[str, Row] = {
 }
 BY_HAND = {  # settings that the walk itself is made of, and the test that shows them acting
     "model.family": "each family is walked",
+    "data.cache_text": "tests/training/test_conditioning.py",
     "model.base": "each family is walked with its own model",
     "adapter.continue_from": "needs a file: tests/adapters/test_continuing.py",
     "model.vae": "tests/models/test_sources.py::test_another_vae_takes_the_place_of_the_models_own",
