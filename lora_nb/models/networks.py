@@ -4,6 +4,9 @@ A network that is not in memory is still there as a shape: a module whose weight
 tensors have a size but no numbers. Reading it fills that same module, so whoever holds it sees it wake up.
 """
 
+import ctypes
+import gc
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +107,7 @@ class Networks:
                 self._unread.discard(name)
                 self._asleep.add(name)
                 _drop_weights(module)
+        _give_back_memory()
 
     def sleeping(self) -> frozenset[str]:
         """The networks that were put to sleep and have not been asked for since."""
@@ -230,6 +234,15 @@ def _drop_weights(module: nn.Module) -> None:
     for name, value in list(module.named_parameters(remove_duplicate=False)):
         empty = made.setdefault(id(value), nn.Parameter(value.data.to("meta"), requires_grad=False))
         _set(module, name, empty)
+
+
+def _give_back_memory() -> None:
+    """Let the system have what was freed: on Linux, C's allocator would keep a good part of it for later."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
+        if trim is not None:
+            trim(0)
 
 
 def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
