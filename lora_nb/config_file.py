@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from lora_nb.config import TrainConfig, facts_of, list_settings
 from lora_nb.config.applicability import check_applicability, find_unusable, off_values, switch_off
+from lora_nb.config.combinations import check_combinations
 from lora_nb.errors import ConfigError, Problem
 from lora_nb.files import write_whole
 
@@ -41,6 +42,8 @@ def make_config(values: Any, where: str = "settings") -> TrainConfig:
         raise ConfigError(f"{len(problems)} of the settings cannot be used.", problems) from None
     if problems := check_applicability(config, where):
         raise ConfigError(f"{len(problems)} of the settings cannot act on this model and adapter.", problems)
+    if problems := check_combinations(config, where):
+        raise ConfigError("Some of the settings do not go together.", problems)
     return config
 
 

@@ -137,7 +137,7 @@ def test_every_choice_has_its_function():
     from lora_nb.models.sdxl import CROPS
     from lora_nb.models.timesteps import TIMESTEP_SAMPLINGS
     from lora_nb.sampling import SAMPLERS
-    from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES
+    from lora_nb.training.losses import FLOW_WEIGHTS, HUBER_SCHEDULES, LOSS_WEIGHTS, LOSSES
     from lora_nb.training.optimizers import LR_SCHEDULERS, OPTIMIZERS
 
     assert literal(config.ModelConfig, "family") == set(MODELS)
@@ -147,8 +147,10 @@ def test_every_choice_has_its_function():
     assert literal(config.OptimizerConfig, "kind") == set(OPTIMIZERS)
     assert literal(config.OptimizerConfig, "lr_scheduler") == set(LR_SCHEDULERS)
     assert literal(config.LossConfig, "kind") == set(LOSSES)
+    assert literal(config.LossConfig, "huber_schedule") == set(HUBER_SCHEDULES)
     assert literal(config.LossConfig, "weighting") == set(LOSS_WEIGHTS)
     assert literal(config.DataConfig, "loss_mask") == set(MASKS)
+    assert literal(config.LossConfig, "flow_weighting") == set(FLOW_WEIGHTS)
     assert literal(config.PictureConfig, "sampler") == set(SAMPLERS)
 
 

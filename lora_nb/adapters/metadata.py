@@ -24,17 +24,9 @@ OFF = {  # what kohya has and this package does not
     "ss_fp8_base": "False",
     "ss_fp8_base_unet": "False",
     "ss_full_fp16": "False",
-    "ss_huber_c": "None",
-    "ss_huber_scale": "None",
-    "ss_huber_schedule": "None",
-    "ss_ip_noise_gamma": "None",
-    "ss_ip_noise_gamma_random_strength": "False",
     "ss_lowram": "False",
     "ss_max_validation_steps": "None",
-    "ss_multires_noise_discount": "None",
-    "ss_multires_noise_iterations": "None",
     "ss_network_dropout": "None",
-    "ss_noise_offset_random_strength": "False",
     "ss_resize_interpolation": "None",
     "ss_scale_weight_norms": "None",
     "ss_sd_scripts_commit_hash": "(unknown)",  # sd-scripts was not used
@@ -178,10 +170,19 @@ def _of_optimizer(optimizer: OptimizerConfig, steps: int, trains_text_encoder: b
 
 
 def _of_noise_and_loss(noise: NoiseConfig, loss: LossConfig) -> dict[str, Any]:
+    has_threshold = loss.kind in ("huber", "smooth_l1")
     return {
         "ss_noise_offset": noise.offset if noise.offset or noise.adaptive else None,
         "ss_adaptive_noise_scale": noise.adaptive or None,
+        "ss_noise_offset_random_strength": noise.offset_random,
+        "ss_multires_noise_iterations": noise.multires_iterations or None,
+        "ss_multires_noise_discount": noise.multires_discount if noise.multires_iterations else None,
+        "ss_ip_noise_gamma": noise.input_perturbation or None,
+        "ss_ip_noise_gamma_random_strength": noise.input_perturbation_random,
         "ss_loss_type": loss.kind,
+        "ss_huber_schedule": loss.huber_schedule if has_threshold else None,
+        "ss_huber_c": loss.huber_c if has_threshold else None,
+        "ss_huber_scale": loss.huber_scale if has_threshold else None,
         "ss_debiased_estimation": loss.weighting == "debiased",
         "ss_min_snr_gamma": loss.min_snr_gamma if loss.weighting == "min_snr" else None,
     }

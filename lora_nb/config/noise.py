@@ -9,12 +9,13 @@ _FLOW_ONLY = dict.fromkeys(("sd1", "sd2", "sdxl"), "Stable Diffusion is trained 
 
 
 class NoiseConfig(Section):
-    """What is added to the noise, so that very dark and very bright pictures can be learned."""
+    """What noise is mixed into the pictures, and how much of it."""
 
     offset: float = setting(
         0.02,
         "Noise offset",
-        "Shifts the noise of a whole channel, which lets the LoRA learn overall brightness. The tutorial uses 0.02.",
+        "Shifts the noise of a whole channel, which lets the LoRA learn overall brightness. The tutorial uses 0.02; "
+        "above 0.1 pictures become too dark or too bright.",
         kohya="noise_offset",
         not_for=_NOT_FOR_FLOW,
         off=0.0,
@@ -61,4 +62,68 @@ class NoiseConfig(Section):
         advanced=True,
         gt=0,
         le=10,
+    )
+    offset_random: bool = setting(
+        False,
+        "Noise offset of random strength",
+        "Draws the strength anew for every example, between 0 and the noise offset, so that plain noise is seen, too.",
+        kohya="noise_offset_random_strength",
+        advanced=True,
+        not_for=_NOT_FOR_FLOW,
+    )
+    multires_iterations: int = setting(
+        0,
+        "Multi-resolution noise",
+        "Adds noise of this many coarser sizes (pyramid noise): another way to learn brightness and large shapes. 6 to "
+        "10 is usual; use it or the noise offset, not both. 0 turns it off.",
+        kohya="multires_noise_iterations",
+        advanced=True,
+        not_for=_NOT_FOR_FLOW,
+        ge=0,
+        le=64,
+    )
+    multires_discount: float = setting(
+        0.3,
+        "Share of coarser noise",
+        "How strong each coarser size is, beside the finer one before it. 0.1 to 0.3 for LoRAs.",
+        kohya="multires_noise_discount",
+        advanced=True,
+        not_for=_NOT_FOR_FLOW,
+        ge=0,
+        le=1,
+    )
+    input_perturbation: float = setting(
+        0.0,
+        "Input perturbation",
+        "Mixes this much more noise into the picture than the model is asked for, which makes it less sure of small "
+        "errors (arXiv:2301.11706). 0.1 is usual; 0 turns it off.",
+        kohya="ip_noise_gamma",
+        advanced=True,
+        ge=0,
+        le=1,
+    )
+    input_perturbation_random: bool = setting(
+        False,
+        "Input perturbation of random strength",
+        "Draws the strength anew for every example, between 0 and the input perturbation.",
+        kohya="ip_noise_gamma_random_strength",
+        advanced=True,
+    )
+    min_timestep: int = setting(
+        0,
+        "Lowest noise level",
+        "Trains at no less noise than this: of 1000 levels, 0 is a clean picture. Low levels hold the details.",
+        kohya="min_timestep",
+        advanced=True,
+        ge=0,
+        le=999,
+    )
+    max_timestep: int = setting(
+        1000,
+        "Highest noise level",
+        "Trains at less noise than this: 1000 is noise alone. High levels hold composition and colours.",
+        kohya="max_timestep",
+        advanced=True,
+        ge=1,
+        le=1000,
     )

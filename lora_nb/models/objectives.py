@@ -58,7 +58,8 @@ class DiffusionObjective:
 
     def sample_timesteps(self, latents: Tensor, config: NoiseConfig, generators: list[torch.Generator]) -> Tensor:
         """(B,) How noisy each example gets, all levels alike; each drawn from the example's own generator."""
-        return torch.stack([torch.randint(self.num_timesteps, (), generator=each) for each in generators])
+        lowest, end = config.min_timestep, min(config.max_timestep, self.num_timesteps)
+        return torch.stack([torch.randint(lowest, end, (), generator=each) for each in generators])
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Mix noise into latents, (B, C, h, w) both, as strongly as timesteps (B,) say."""
@@ -81,6 +82,10 @@ class DiffusionObjective:
         """
         kept = self._alphas(timesteps)
         return kept / (1 - kept)
+
+    def noise_share(self, timesteps: Tensor) -> Tensor:
+        """(B,) How far along the way to noise, from 0 (the picture) to 1."""
+        return timesteps / self.num_timesteps
 
     def _kept(self, like: Tensor, timesteps: Tensor) -> Tensor:
         return self._alphas(timesteps).view(-1, *[1] * (like.dim() - 1)).to(like.dtype)
@@ -105,7 +110,7 @@ class FlowObjective:
         """(B,) The share of noise that each example gets; each drawn from the example's own generator."""
         tokens = latents.shape[-2] // 2 * (latents.shape[-1] // 2)  # four cells of the latents make one
         draw = TIMESTEP_SAMPLINGS[config.timestep_sampling]
-        return torch.stack([draw(each, config, tokens) for each in generators])
+        return within_range(torch.stack([draw(each, config, tokens) for each in generators]), config)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Mix noise into latents, (B, C, h, w) both: timesteps (B,) are the shares of noise."""
@@ -121,8 +126,18 @@ class FlowObjective:
         return noisy_latents - timesteps.view(-1, *[1] * (noisy_latents.dim() - 1)) * prediction
 
     def snr(self, timesteps: Tensor) -> Tensor:
-        """(B,) Signal-to-noise ratio, ((1 - sigma) / sigma) ** 2. No loss weighting of flow models uses it."""
+        """(B,) Signal-to-noise ratio, ((1 - sigma) / sigma) ** 2. At sigma 0 it is infinite."""
         return ((1 - timesteps) / timesteps).square()
+
+    def noise_share(self, timesteps: Tensor) -> Tensor:
+        """(B,) How far along the way to noise: a flow's timesteps say just that."""
+        return timesteps
+
+
+def within_range(sigma: Tensor, config: NoiseConfig) -> Tensor:
+    """Squeeze a flow's noise levels (B,) into the range that the settings allow, in thousandths of noise."""
+    lowest, end = config.min_timestep / 1000, config.max_timestep / 1000
+    return lowest + (end - lowest) * sigma
 
 
 def settle_schedule(scheduler_config: dict[str, Any], config: ModelConfig) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from lora_nb.training.batches import Batch, Turn, count_steps, epoch_steps, make
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, StepDone, ValidationDone
-from lora_nb.training.losses import LOSS_WEIGHTS, LOSSES, mean_over
-from lora_nb.training.noise import draw_noise
+from lora_nb.training.losses import loss_weight, mean_over, measure_error
+from lora_nb.training.noise import draw_noise, perturb_input
 from lora_nb.training.optimizers import make_lr_scheduler, make_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.validation import validation_loss
@@ -36,7 +36,7 @@ def training_loss(
 ) -> tuple[Tensor, Tensor]:
     """How wrong is the model on one batch? This function is the whole idea of diffusion training.
 
-    Returns the loss to minimise and, beside it, the plain mean error, which can be compared between runs.
+    Returns the loss to minimise and, beside it, the plain mean squared error, which can be compared between runs.
     """
     latents = batch.latents.to(model.device)  # (B, 4, h, w) the compressed pictures
     conditioning = encode_captions(batch.captions)  # what the text encoder makes of the captions
@@ -44,16 +44,17 @@ def training_loss(
     noise = draw_noise(latents, config.noise, batch.generators)  # (B, 4, h, w) what will be asked for
     timesteps = model.objective.sample_timesteps(latents, config.noise, batch.generators)  # (B,) how noisy each gets
     timesteps = timesteps.to(model.device)
-    noisy_latents = model.objective.add_noise(latents, noise, timesteps)
+    mixed_in = perturb_input(noise, config.noise, batch.generators)  # the noise, or somewhat more of it
+    noisy_latents = model.objective.add_noise(latents, mixed_in, timesteps)
 
     prediction = model.predict(noisy_latents, timesteps, conditioning)
     target = model.objective.target(latents, noise, timesteps)  # what it should have said
 
-    error = LOSSES[config.loss.kind](prediction.float(), target.float())  # (B, 4, h, w)
+    error = measure_error(prediction, target, model.objective, timesteps, config.loss)  # (B, 4, h, w)
     error = mean_over(error, batch.masks)  # (B,) one number an example
-    snr = model.objective.snr(timesteps)  # (B,) how much of the picture is left
-    weight = LOSS_WEIGHTS[config.loss.weighting](snr, config.loss, model.objective.prediction)  # (B,)
-    return (error * weight * batch.weights.to(error)).mean(), error.detach().mean()
+    weight = loss_weight(model.objective, timesteps, config.loss, config.noise)  # (B,) how much that noise level counts
+    raw_error = (prediction.detach().float() - target.float()).square()  # whatever the loss and the weights are
+    return (error * weight * batch.weights.to(error)).mean(), mean_over(raw_error, batch.masks).mean()
 
 
 def train(

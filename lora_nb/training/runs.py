@@ -21,6 +21,7 @@ from lora_nb.training.cache import cache_dataset
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, ProblemFound, RunFinished, RunStarted, tell, write_events_to
 from lora_nb.training.loop import train
+from lora_nb.training.losses import check_prediction
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar
 
@@ -49,6 +50,8 @@ def train_project(
 
     plan = plan_steps(dataset, config, team.size)
     model = model or load_for(team, config, machine)
+    if problems := check_prediction(config.loss, model.objective.prediction):
+        raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
     training, held_out = split_dataset(dataset, config)
     encode_captions = CaptionEncoder(model, config, project.cache / "captions")
     with team.first_goes_first():

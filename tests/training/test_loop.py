@@ -147,7 +147,7 @@ def test_a_broken_loss_stops_before_it_spoils_the_weights(project, config, monke
     monkeypatch.setitem(
         __import__("lora_nb.training.losses", fromlist=["LOSSES"]).LOSSES,
         "l2",
-        lambda p, t: p * torch.nan,
+        lambda p, t, threshold: p * torch.nan,
     )
     with pytest.raises(TrainingError, match=r"nan at step 1 \(pictures: 2_mochi/"):
         train(project, config)
@@ -198,3 +198,50 @@ def test_only_what_the_mask_shows_and_the_weight_lets_count_moves_the_lora(proje
     top, rest, all_of_it = losses(masks=mask), losses(masks=1 - mask), losses(masks=torch.ones(2, 1, 16, 16))
     assert all_of_it[0] == pytest.approx(plain[0]) == pytest.approx(top[0] / 4 + rest[0] * 3 / 4)
     assert top[0] != pytest.approx(rest[0], rel=1e-3)
+
+
+KNOBS = {
+    "noise.offset_random": True,
+    "noise.multires_iterations": 4,
+    "noise.input_perturbation": 0.1,
+    "noise.min_timestep": 500,
+    "noise.max_timestep": 300,
+    "loss.kind": "l1",
+    "loss.weighting": "min_snr",
+    "loss.normalize_weighting": True,
+    "loss.v_pred_like": 0.5,
+}
+
+
+def test_every_knob_of_noise_and_loss_changes_the_loss(project, config):
+    short = {"run.epochs": 1, "adapter.train_text_encoder": False}
+    first = {}
+    for name, value in {"none": None, **KNOBS}.items():
+        changes = {} if name == "none" else {name: value}
+        _, events = train(project, config, name, **short, **changes)
+        first[name] = next(event.loss for event in events if isinstance(event, StepDone))
+    assert len(set(first.values())) == len(first)
+
+
+def test_raw_loss_is_the_mean_squared_error_whatever_is_minimised(project, config):
+    short = {"run.epochs": 1, "adapter.train_text_encoder": False}
+    raw = []
+    for kind in ("l2", "huber"):
+        _, events = train(project, config, kind, **short, **{"loss.kind": kind})
+        raw.append(next(event.raw_loss for event in events if isinstance(event, StepDone)))
+    assert raw[0] == raw[1]
+
+
+def test_the_file_says_which_noise_and_loss_were_used(project, config):
+    changes = KNOBS | {"loss.kind": "huber", "loss.huber_c": 0.2, "noise.max_timestep": 900, "run.epochs": 1}
+    metadata = last_lora(train(project, config, **changes)[0]).metadata
+    used = {"ss_loss_type": "huber", "ss_huber_schedule": "snr", "ss_huber_c": "0.2", "ss_huber_scale": "1.0"}
+    used |= {"ss_multires_noise_iterations": "4", "ss_multires_noise_discount": "0.3", "ss_ip_noise_gamma": "0.1"}
+    used |= {"ss_noise_offset_random_strength": "True", "ss_min_snr_gamma": "5.0", "ss_debiased_estimation": "False"}
+    assert used.items() <= metadata.items()
+
+
+def test_what_this_model_cannot_use_is_refused_before_a_step(project, config):
+    with pytest.raises(ConfigError, match=r"loss\.v_like_noise: True would do nothing: this model predicts epsilon"):
+        train(project, config, **{"loss.v_like_noise": True})
+    assert not project.runs.exists()
