@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from lora_nb.config import TrainConfig
+    from lora_nb.dataset.images import Dataset
     from lora_nb.errors import Problem
 
 app = typer.Typer(
@@ -121,6 +123,7 @@ def plan(
     if repeats is not None:
         name = dataset.items[0].class_name or project.name
         print(f"For about {steps} steps: {repeats} repeats. Name the pictures' folder images/{repeats}_{name}")
+    _print_cut_captions(dataset, config)
 
 
 @app.command()
@@ -221,6 +224,20 @@ def _progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield show
+
+
+def _print_cut_captions(dataset: "Dataset", config: "TrainConfig") -> None:
+    """Name every caption that is longer than the model reads; of the model only the tokenizer is needed."""
+    from lora_nb.config import WORKSHOP_MODEL
+    from lora_nb.models.base import load_model
+    from lora_nb.training.runs import check_lengths
+
+    base = config.model.base
+    if base != WORKSHOP_MODEL and not Path(base).expanduser().exists():
+        print(f"The captions' lengths are checked once {base} is here: when the training starts.")
+        return
+    for problem in check_lengths(dataset, config, load_model(config.model)):
+        print(f"{MARKS[problem.severity]} {problem}")
 
 
 def _print_problems(problems: "list[Problem]") -> None:

@@ -49,7 +49,12 @@ def test_the_whole_road_by_command(tmp_path, photos, tiny_sd1_folder):
     assert "4 pictures" in checked and "Nothing stands in the way" in checked
     plan = json.loads(run("plan", project, "--json", "--steps", "60"))
     assert plan["pictures"] == 4 and plan["repeats_for_target"] > 1
-    assert f"= {plan['steps']} steps" in run("plan", project)
+    shown = run("plan", project)
+    assert f"= {plan['steps']} steps" in shown and "are read" not in shown
+    picture = next((project / "images").rglob("*.[pj]*g"))
+    picture.with_suffix(".txt").write_text("x, " * 90 + "y")
+    assert "only 75 are read. It is cut at 'x'" in run("plan", project)
+    picture.with_suffix(".txt").unlink()
 
     assert "LoRAs in" in run("train", project, "--epochs", "2", "--set", "adapter.rank=4", "--set", "adapter.alpha=2")
     assert "Plot: " in run("grid", project, "--weights", "0.5,1", "--prompt", "cats")
