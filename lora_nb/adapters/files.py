@@ -46,6 +46,13 @@ def save_lora(model: DiffusionModel, path: Path, *, precision: str, metadata: di
     write_whole(path, save(tensors, metadata | make_hashes(tensors, metadata)))
 
 
+def size_in_words(model: DiffusionModel) -> dict[str, str]:
+    """Rank and alpha of what is being trained, 3x3 convolutions aside; "Dynamic" if they differ, as kohya writes it."""
+    modules = [module for module in modules_of(model, TRAINED).values() if kind_of(module) != "locon"]
+    sizes = {"rank": {str(module.rank) for module in modules}, "alpha": {str(float(m.alpha)) for m in modules}}
+    return {name: values.pop() if len(values) == 1 else "Dynamic" for name, values in sizes.items()}
+
+
 def make_hashes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, str]:
     """The hashes that kohya writes: of the tensors alone, and of 64 KiB that start at 1 MiB (often past the end).
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nb import __version__
-from lora_nb.config import DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
+from lora_nb.config import AdapterConfig, DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
 from lora_nb.dataset.final_captions import looks_per_epoch
 from lora_nb.dataset.images import Dataset, ImageItem
 from lora_nb.dataset.steps import StepPlan
@@ -26,9 +26,7 @@ OFF = {  # what kohya has and this package does not
     "ss_full_fp16": "False",
     "ss_lowram": "False",
     "ss_max_validation_steps": "None",
-    "ss_network_dropout": "None",
     "ss_resize_interpolation": "None",
-    "ss_scale_weight_norms": "None",
     "ss_sd_scripts_commit_hash": "(unknown)",  # sd-scripts was not used
     "ss_validate_every_n_steps": "None",
 }
@@ -50,6 +48,13 @@ IMPLEMENTATIONS = {  # whose layer names are used
     "sdxl": "https://github.com/Stability-AI/generative-models",
     "flux": "https://github.com/black-forest-labs/flux",
 }
+ALGORITHMS: dict[str, dict[str, str]] = {  # LyCORIS' name of a kind; kohya's own networks.lora has the first two
+    "lora": {},
+    "locon": {},
+    "loha": {"algo": "loha"},
+    "lokr": {"algo": "lokr"},
+    "dora": {"algo": "lora", "dora_wd": "True"},
+}
 PRECISION_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 OPTIMIZER_NAMES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 
@@ -68,6 +73,8 @@ class RunFacts:
     prediction: str = "epsilon"  # what the model really says: "epsilon", "v" or "flow"
     zero_terminal_snr: bool = False
     variant: str = ""  # which model of its family, where they differ
+    rank: str = ""  # of the matrices in the file: a number, or "Dynamic"; empty for what the settings say
+    alpha: str = ""
 
 
 def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run: RunFacts) -> dict[str, str]:
@@ -77,7 +84,8 @@ def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run
         **_of_training(config, plan),
         **_of_model(config, run),
         **_of_flux(config, run),
-        **_of_optimizer(config.optimizer, plan.steps, config.adapter.train_text_encoder),
+        **_of_adapter(config.adapter, config.optimizer, run),
+        **_of_optimizer(config.optimizer, plan.steps, config.adapter),
         **_of_noise_and_loss(config.noise, config.loss),
         **_of_data(config.data),
         **_of_dataset(dataset, plan, config.data),
@@ -104,12 +112,9 @@ def _of_run(run: RunFacts) -> dict[str, Any]:
 
 
 def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
-    run, adapter = config.run, config.adapter
+    run = config.run
     return {
         "ss_clip_skip": config.model.clip_skip if config.model.clip_skip > 1 else None,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": adapter.rank,
-        "ss_network_alpha": adapter.alpha,
         "ss_mixed_precision": PRECISION_NAMES[run.precision],
         "ss_gradient_checkpointing": run.gradient_checkpointing,
         "ss_gradient_accumulation_steps": run.gradient_accumulation_steps,
@@ -155,14 +160,46 @@ def _of_flux(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
     }
 
 
-def _of_optimizer(optimizer: OptimizerConfig, steps: int, trains_text_encoder: bool) -> dict[str, Any]:
+def _of_adapter(adapter: AdapterConfig, optimizer: OptimizerConfig, run: RunFacts) -> dict[str, Any]:
+    """The kind by the names of the programs that have it, and in ss_network_args all that shaped it."""
+    loraplus = optimizer.loraplus_ratio if optimizer.loraplus_ratio != 1 else None
+    arguments: dict[str, Any] = ALGORITHMS[adapter.kind] | {
+        "conv_dim": adapter.conv_rank or (adapter.rank if adapter.kind == "locon" else None),
+        "conv_alpha": (adapter.conv_alpha if adapter.conv_rank else adapter.alpha)
+        if adapter.conv_rank or adapter.kind == "locon"
+        else None,
+        "factor": (adapter.lokr_factor or -1) if adapter.kind == "lokr" else None,
+        "rs_lora": adapter.rank_stabilized or None,
+        "rank_dropout": adapter.rank_dropout or None,
+        "module_dropout": adapter.module_dropout or None,
+        "layers": adapter.layers if adapter.layers != "all" else None,
+        "train_blocks": adapter.flux_blocks if adapter.flux_blocks != "all" else None,
+        "block_dims": dict(adapter.block_ranks) or None,
+        "block_lr_weight": dict(adapter.block_learning_rates) or None,
+        "loraplus_lr_ratio": loraplus,
+    }
+    arguments = {name: _as_text(value) for name, value in arguments.items() if value is not None}
+    return {
+        "ss_network_module": "lycoris.kohya" if "algo" in arguments else "networks.lora",
+        "ss_network_dim": run.rank or adapter.rank,
+        "ss_network_alpha": run.alpha or adapter.alpha,
+        "ss_network_dropout": adapter.dropout or None,
+        "ss_scale_weight_norms": adapter.scale_weight_norms or None,
+    } | ({"ss_network_args": json.dumps(arguments)} if arguments else {})
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _of_optimizer(optimizer: OptimizerConfig, steps: int, adapter: AdapterConfig) -> dict[str, Any]:
     warmup_steps = round(optimizer.warmup_ratio * steps)
     with_warmup = "_with_warmup" if optimizer.lr_scheduler == "constant" and warmup_steps else ""
     return {
         "ss_optimizer": f"{OPTIMIZER_NAMES[optimizer.kind]}(weight_decay={optimizer.weight_decay})",
         "ss_learning_rate": optimizer.learning_rate,
-        "ss_unet_lr": optimizer.learning_rate,
-        "ss_text_encoder_lr": optimizer.text_encoder_learning_rate if trains_text_encoder else None,
+        "ss_unet_lr": optimizer.learning_rate if adapter.train_denoiser else None,
+        "ss_text_encoder_lr": optimizer.text_encoder_learning_rate if adapter.train_text_encoder else None,
         "ss_lr_scheduler": optimizer.lr_scheduler + with_warmup,
         "ss_lr_warmup_steps": warmup_steps,
         "ss_max_grad_norm": optimizer.max_grad_norm,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_nb.adapters.files import save_lora
+from lora_nb.adapters.files import save_lora, size_in_words
 from lora_nb.adapters.metadata import RunFacts, training_metadata
 from lora_nb.config import GenerationConfig, TrainConfig
 from lora_nb.dataset.images import Dataset
@@ -50,6 +50,7 @@ class RunOutput:
             prediction=model.objective.prediction,
             zero_terminal_snr=model.objective.zero_terminal_snr,
             variant=model.variant,
+            **size_in_words(model),
         )
         if not self.team.is_first:
             return path

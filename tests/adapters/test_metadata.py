@@ -183,3 +183,28 @@ def test_each_family_is_called_what_other_programs_look_for(family, prediction, 
         assert metadata["ss_model_prediction_type"] == "raw"
         assert metadata["ss_guidance_scale"] == ("1.0" if variant == "dev" else "None")
         assert metadata["ss_debiased_estimation"] == "False" and metadata["ss_noise_offset"] == "None"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "module", "arguments"),
+    [
+        ({}, "networks.lora", None),
+        ({"kind": "locon", "conv_rank": 4, "conv_alpha": 2}, "networks.lora", {"conv_dim": "4", "conv_alpha": "2.0"}),
+        ({"kind": "loha", "module_dropout": 0.1}, "lycoris.kohya", {"algo": "loha", "module_dropout": "0.1"}),
+        ({"kind": "lokr", "lokr_factor": 8}, "lycoris.kohya", {"algo": "lokr", "factor": "8"}),
+        ({"kind": "dora"}, "lycoris.kohya", {"algo": "lora", "dora_wd": "True"}),
+        ({"rank_stabilized": True}, "networks.lora", {"rs_lora": "True"}),
+        ({"block_ranks": {"mid_block": 4}}, "networks.lora", {"block_dims": '{"mid_block": 4}'}),
+    ],
+)
+def test_the_adapter_is_called_what_it_is(config, dataset, plan, adapter, module, arguments):
+    values = config.model_dump()
+    values["adapter"] |= adapter
+    metadata = training_metadata(TrainConfig.model_validate(values), dataset, plan, RUN)
+    assert metadata["ss_network_module"] == module
+    assert json.loads(metadata.get("ss_network_args", "null")) == arguments
+
+
+def test_the_ranks_of_the_file_are_written_not_those_asked_for(config, dataset, plan):
+    metadata = training_metadata(config, dataset, plan, replace(RUN, rank="Dynamic", alpha="2.0"))
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("Dynamic", "2.0")

@@ -124,7 +124,7 @@ BY_HAND = {  # settings that the walk itself is made of, and the test that shows
     "model.family": "each family is walked",
     "data.cache_text": "tests/training/test_conditioning.py",
     "model.base": "each family is walked with its own model",
-    "adapter.continue_from": "needs a file: tests/adapters/test_continuing.py",
+    "adapter.continue_from": "needs a file: tests/adapters/test_settings.py",
     "model.vae": "tests/models/test_sources.py::test_another_vae_takes_the_place_of_the_models_own",
     "model.other_parts": "tests/models/test_file_source.py::test_what_flux_needs_besides_its_file_is_said",
 }
