@@ -78,13 +78,14 @@ def new(
 @app.command()
 def check(folder: ProjectFolder) -> None:
     """Look for everything that would spoil a training, before it starts."""
+    from lora_nb.config.combinations import find_cautions
     from lora_nb.dataset.checks import check_dataset
     from lora_nb.dataset.images import scan_images
     from lora_nb.project import find_project
 
     project = find_project(folder)
     dataset, config = scan_images(project.images), project.load_config()
-    problems = check_dataset(dataset, config)
+    problems = [*check_dataset(dataset, config), *find_cautions(config)]
     print(f"{len(dataset.items)} pictures in {project.images}")
     _print_problems(problems)
     if any(problem.severity == "error" for problem in problems):

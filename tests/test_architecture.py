@@ -138,7 +138,8 @@ def test_every_choice_has_its_function():
     from lora_nb.models.timesteps import TIMESTEP_SAMPLINGS
     from lora_nb.sampling import SAMPLERS
     from lora_nb.training.losses import FLOW_WEIGHTS, HUBER_SCHEDULES, LOSS_WEIGHTS, LOSSES
-    from lora_nb.training.optimizers import LR_SCHEDULERS, OPTIMIZERS
+    from lora_nb.training.optimizers import OPTIMIZERS
+    from lora_nb.training.schedules import LR_SCHEDULERS
 
     assert literal(config.ModelConfig, "family") == set(MODELS)
     assert literal(config.ModelConfig, "crop_conditioning") == set(CROPS)

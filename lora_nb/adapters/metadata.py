@@ -13,6 +13,7 @@ from typing import Any
 
 from lora_nb import __version__
 from lora_nb.config import AdapterConfig, DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
+from lora_nb.config.optimizer import optimizer_arguments, optimizer_class
 from lora_nb.dataset.final_captions import looks_per_epoch
 from lora_nb.dataset.images import Dataset, ImageItem
 from lora_nb.dataset.steps import StepPlan
@@ -56,7 +57,6 @@ ALGORITHMS: dict[str, dict[str, str]] = {  # LyCORIS' name of a kind; kohya's ow
     "dora": {"algo": "lora", "dora_wd": "True"},
 }
 PRECISION_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
-OPTIMIZER_NAMES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,11 @@ def _as_text(value: Any) -> str:
 
 
 def _of_optimizer(optimizer: OptimizerConfig, steps: int, adapter: AdapterConfig) -> dict[str, Any]:
+    arguments = ",".join(f"{name}={value}" for name, value in optimizer_arguments(optimizer).items())
     warmup_steps = round(optimizer.warmup_ratio * steps)
     with_warmup = "_with_warmup" if optimizer.lr_scheduler == "constant" and warmup_steps else ""
     return {
-        "ss_optimizer": f"{OPTIMIZER_NAMES[optimizer.kind]}(weight_decay={optimizer.weight_decay})",
+        "ss_optimizer": f"{optimizer_class(optimizer)}({arguments})",
         "ss_learning_rate": optimizer.learning_rate,
         "ss_unet_lr": optimizer.learning_rate if adapter.train_denoiser else None,
         "ss_text_encoder_lr": optimizer.text_encoder_learning_rate if adapter.train_text_encoder else None,

@@ -45,6 +45,7 @@ class StepDone:
     learning_rate: float
     grad_norm: float  # before clipping; 0 for a step that was left out because fp16 overflowed
     seconds: float  # since the run started
+    learning_rates: dict[str, float] = field(default_factory=dict)  # by group: "lora_unet", "lora_te x0.5"
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ from lora_nb.config import TrainConfig
 from lora_nb.errors import TrainingError
 from lora_nb.models.base import DiffusionModel
 from lora_nb.training.acceleration import Engine, Team
+from lora_nb.training.averages import WeightAverage, final_weights
 from lora_nb.training.batches import Batch, Turn, count_steps, epoch_steps, make_batches
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, StepDone, ValidationDone
 from lora_nb.training.losses import loss_weight, mean_over, measure_error
 from lora_nb.training.noise import draw_noise, perturb_input
-from lora_nb.training.optimizers import make_lr_scheduler, make_optimizer
+from lora_nb.training.optimizers import current_rates, make_optimizer
 from lora_nb.training.output import RunOutput
+from lora_nb.training.schedules import make_lr_scheduler
 from lora_nb.training.validation import validation_loss
 
 
@@ -75,7 +77,7 @@ def train(
     Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
     back as it was, without the LoRA.
     """
-    run, samples, team = config.run, config.samples, team or Team()
+    run, team = config.run, team or Team()
     turn = Turn(team.place, team.size, keep_pace=team.shards)
     engine = Engine(run.precision, model.device, team)  # takes care of precision, and of the other processes
     add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
@@ -83,6 +85,7 @@ def train(
     trained = [parameter for group in parameters for parameter in group["params"]]
     optimizer = make_optimizer(parameters, config.optimizer)
     lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config, team.size))
+    average = WeightAverage(trained, config.optimizer.ema_decay)
     encode_captions = encode_captions or CaptionEncoder(model, config)
     model.set_gradient_checkpointing(run.gradient_checkpointing)
 
@@ -93,43 +96,53 @@ def train(
     step, epoch, started = 0, 0, time.monotonic()
     try:
         validate()
-        if samples.every_n_epochs:
-            output.draw_samples(model, step, epoch)  # before training: what all later pictures are compared with
+        keep(model, output, step, epoch)  # pictures before training: what all later ones are compared with
         for epoch in range(1, run.epochs + 1):
             for groups in epoch_steps(images, config, epoch, team.size):
                 step += 1
                 losses = torch.zeros(2, device=model.device)  # what is minimised, and the plain error
-                for number, batch in enumerate(make_batches(images, groups, config, step, turn)):
+                batches = list(make_batches(images, groups, config, step, turn))
+                for number, batch in enumerate(batches):
                     set_dropout_time(model, step, number, team.place)
                     with engine.autocast():  # half precision where it is safe, if the settings ask for it
                         loss, raw_loss = training_loss(model, batch, config, encode_captions)
                     losses += torch.stack([loss.detach(), raw_loss]) * batch.share
-                    check_finite(losses[0].item(), batch, step)
                     engine.backward(loss * batch.share)  # the gradients of several batches add up to one step
 
+                loss_sum, raw_sum = team.add_up(losses).tolist()  # waits for the GPU: once a step, not once a batch
+                check_finite(loss_sum, batches, step)
                 grad_norm, taken = engine.step(optimizer, trained, config.optimizer.max_grad_norm)  # moves the LoRA
                 scale_weight_norms(model, config.adapter.scale_weight_norms)
-                learning_rate = float(lr_scheduler.get_last_lr()[0])
+                rates = current_rates(optimizer)
                 if taken:  # in fp16 a step is left out when its gradients overflow
                     lr_scheduler.step()
+                    average.update()
                 optimizer.zero_grad()
-                loss_sum, raw_sum = team.add_up(losses).tolist()
                 seconds = time.monotonic() - started
-                on_event(StepDone(step, epoch, loss_sum, raw_sum, learning_rate, grad_norm if taken else 0.0, seconds))
-
-            validate()
-            if epoch % run.save_every_n_epochs == 0 or epoch == run.epochs:
-                output.save_lora(model, step, epoch)
-            if samples.every_n_epochs and epoch % samples.every_n_epochs == 0:
-                output.draw_samples(model, step, epoch)
+                grad_norm = grad_norm if taken else 0.0
+                rate, *_ = rates.values()
+                on_event(StepDone(step, epoch, loss_sum, raw_sum, rate, grad_norm, seconds, rates))
+            with final_weights(optimizer, average):  # the LoRA as it was trained, or its average over the last steps
+                validate()
+                keep(model, output, step, epoch)
         return "finished"
     except KeyboardInterrupt:
         if step:
-            output.save_lora(model, step, epoch)
+            with final_weights(optimizer, average):
+                output.save_lora(model, step, epoch)
         return "stopped"
     finally:
         model.set_gradient_checkpointing(False)
         remove_adapter(model)
+
+
+def keep(model: DiffusionModel, output: RunOutput, step: int, epoch: int) -> None:
+    """After an epoch, write the LoRA and draw the sample pictures, if it is time for them."""
+    run, samples = output.config.run, output.config.samples
+    if epoch and (epoch % run.save_every_n_epochs == 0 or epoch == run.epochs):
+        output.save_lora(model, step, epoch)
+    if samples.every_n_epochs and epoch % samples.every_n_epochs == 0:
+        output.draw_samples(model, step, epoch)
 
 
 def judge(
@@ -148,10 +161,10 @@ def judge(
     return validation_loss(model, list(held_out), config, raw_loss)
 
 
-def check_finite(loss: float, batch: Batch, step: int) -> None:
+def check_finite(loss: float, batches: list[Batch], step: int) -> None:
     """Stop before a broken loss spoils the weights: nothing learned so far is lost, the last LoRA is on disk."""
     if not math.isfinite(loss):
-        pictures = ", ".join(batch.names)
+        pictures = ", ".join(dict.fromkeys(name for batch in batches for name in batch.names))
         raise TrainingError(
             f"The loss became {loss} at step {step} (pictures: {pictures}). The LoRAs saved before are intact. "
             "Lower optimizer.learning_rate, or set run.precision to bf16 or fp32, and train again."

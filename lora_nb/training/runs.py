@@ -22,6 +22,7 @@ from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, ProblemFound, RunFinished, RunStarted, tell, write_events_to
 from lora_nb.training.loop import train
 from lora_nb.training.losses import check_prediction
+from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar
 
@@ -123,7 +124,7 @@ def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> 
     errors = [problem for problem in check_dataset(dataset, config) if problem.severity == "error"]
     if errors:
         raise DatasetError("These pictures cannot be trained on yet.", errors)
-    impossible = check_precision(config, machine)
+    impossible = [*check_precision(config, machine), *check_optimizer(config.optimizer)]
     if impossible:
         raise ConfigError("This machine cannot train with these settings.", impossible)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lora_nb import __version__
-from lora_nb.adapters.metadata import FAMILIES, OPTIMIZER_NAMES, PRECISION_NAMES, RunFacts, training_metadata
+from lora_nb.adapters.metadata import FAMILIES, PRECISION_NAMES, RunFacts, training_metadata
 from lora_nb.config import TrainConfig
+from lora_nb.config.optimizer import OPTIMIZER_CLASSES
 from lora_nb.dataset.buckets import Bucket
 from lora_nb.dataset.images import Dataset, ImageItem
 from lora_nb.dataset.steps import BucketCount, StepPlan
@@ -139,20 +140,23 @@ def test_every_choice_has_its_kohya_name():
 
     from lora_nb import config
 
-    assert set(get_args(config.OptimizerConfig.model_fields["kind"].annotation)) == set(OPTIMIZER_NAMES)
+    kinds = set(get_args(config.OptimizerConfig.model_fields["kind"].annotation))
+    assert kinds == {*OPTIMIZER_CLASSES, "custom"}
     assert set(get_args(config.RunConfig.model_fields["precision"].annotation)) == set(PRECISION_NAMES)
     assert set(get_args(config.ModelConfig.model_fields["family"].annotation)) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("kind", sorted(OPTIMIZER_NAMES))
+@pytest.mark.parametrize("kind", sorted(OPTIMIZER_CLASSES))
 def test_optimizers_are_called_what_they_are(kind):
     import torch
 
     from lora_nb.config import OptimizerConfig
     from lora_nb.training.optimizers import OPTIMIZERS
 
-    optimizer = OPTIMIZERS[kind]([{"params": [torch.nn.Parameter(torch.zeros(3))]}], OptimizerConfig(kind=kind))
-    assert OPTIMIZER_NAMES[kind] == f"{type(optimizer).__module__}.{type(optimizer).__name__}"
+    optimizer = OPTIMIZERS[kind](
+        [{"params": [torch.nn.Parameter(torch.zeros(3))], "lr": 1.0, "name": "a"}], OptimizerConfig(kind=kind)
+    )
+    assert OPTIMIZER_CLASSES[kind] == f"{type(optimizer).__module__}.{type(optimizer).__name__}"
 
 
 # (family, what the model really is) => kohya's name for it, and Stability's

@@ -72,6 +72,17 @@ ROWS: dict[str, Row] = {
     "optimizer.max_grad_norm": Row(0.001),
     "optimizer.lr_scheduler": Row("cosine"),
     "optimizer.warmup_ratio": Row(0.5),
+    "optimizer.custom_class": Row(
+        "torch.optim.SGD", given={"optimizer.kind": "custom", "optimizer.custom_class": "torch.optim.AdamW"}
+    ),
+    "optimizer.arguments": Row({"eps": 0.1}),
+    "optimizer.cycles": Row(3, given={"optimizer.lr_scheduler": "cosine_with_restarts", "run.epochs": 2}),
+    "optimizer.power": Row(3.0, given={"optimizer.lr_scheduler": "polynomial", "run.epochs": 2}),
+    "optimizer.min_ratio": Row(0.9, given={"optimizer.lr_scheduler": "rex", "run.epochs": 2}),
+    "optimizer.timescale": Row(1, given={"optimizer.lr_scheduler": "inverse_sqrt", "run.epochs": 2}),
+    "optimizer.decay_ratio": Row(0.9, given={"optimizer.lr_scheduler": "warmup_stable_decay", "run.epochs": 2}),
+    "optimizer.step_rules": Row("0.1:0.5, 1", given={"optimizer.lr_scheduler": "piecewise_constant", "run.epochs": 2}),
+    "optimizer.ema_decay": Row(0.9),
     "noise.offset": Row(0.5),
     "noise.adaptive": Row(0.9),
     "noise.offset_random": Row(True, given={"noise.offset": 0.5}),

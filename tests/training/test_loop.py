@@ -74,9 +74,8 @@ def test_previews_do_not_change_the_lora(project, config):
     assert [event.epoch for event in drawn] == [0, 1, 2] and len(list((folder / "samples").iterdir())) == 3
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
-def test_every_optimizer_and_schedule_trains(project, config, kind, schedule):
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_and_schedule_reach_the_steps(project, config, schedule, kind="adamw8bit"):
     changes = {"optimizer.kind": kind, "optimizer.lr_scheduler": schedule, "optimizer.warmup_ratio": 0.25}
     _, events = train(project, config, **changes)
     rates = [event.learning_rate for event in events if isinstance(event, StepDone)]
@@ -244,4 +243,61 @@ def test_the_file_says_which_noise_and_loss_were_used(project, config):
 def test_what_this_model_cannot_use_is_refused_before_a_step(project, config):
     with pytest.raises(ConfigError, match=r"loss\.v_like_noise: True would do nothing: this model predicts epsilon"):
         train(project, config, **{"loss.v_like_noise": True})
+    assert not project.runs.exists()
+
+
+OPTIMIZERS = {
+    "paged_adamw8bit": {},
+    "lion": {},
+    "lion8bit": {},
+    "adafactor": {},
+    "prodigy": {
+        "optimizer.learning_rate": 1,
+        "optimizer.text_encoder_learning_rate": 1,
+        "optimizer.arguments": {"d0": 1e-3},
+    },
+    "schedule_free_adamw": {"optimizer.lr_scheduler": "constant", "optimizer.warmup_ratio": 0.2},
+    "came": {},
+    "custom": {"optimizer.custom_class": "torch.optim.RAdam", "optimizer.arguments": {"betas": [0.8, 0.9]}},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_every_optimizer_trains(project, config, kind):
+    changes = {"optimizer.kind": kind, "run.epochs": 1, **OPTIMIZERS[kind]}
+    folder, events = train(project, config, **changes)
+    assert sum(up.norm().item() for _, up, _ in tensors(folder).values()) > 1e-3
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert steps[-1].learning_rates.keys() == {"lora_unet", "lora_te"}
+    assert "weight_decay=0.01" in last_lora(folder).metadata["ss_optimizer"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.ema_decay": 0.9},
+        {"optimizer.kind": "schedule_free_adamw", "optimizer.lr_scheduler": "constant"},
+    ],
+)
+def test_saving_and_drawing_averages_does_not_change_the_training(project, config, changes):
+    shared = changes | {"run.save_precision": "fp32", "run.epochs": 3}
+    often = train(project, config, "often", **shared)
+    drawing = {"samples.prompts": ["mochi"], "samples.steps": 2, "samples.width": 64, "samples.height": 64}
+    seldom = train(project, config, "seldom", **shared, **{"run.save_every_n_epochs": 3}, **drawing)
+    assert same(tensors(often[0]), tensors(seldom[0]))
+    losses = [[event.loss for event in events if isinstance(event, StepDone)] for _, events in (often, seldom)]
+    assert losses[0] == losses[1]
+
+
+def test_the_average_is_saved_and_training_goes_on_without_it(project, config):
+    plain, averaged = (train(project, config, f"ema{decay}", **{"optimizer.ema_decay": decay}) for decay in (0, 0.9))
+    assert not same(tensors(plain[0]), tensors(averaged[0]))
+    losses = [[event.loss for event in events if isinstance(event, StepDone)] for _, events in (plain, averaged)]
+    assert losses[0] == losses[1]
+
+
+def test_an_unknown_argument_is_refused_with_the_known_ones(project, config):
+    with pytest.raises(ConfigError, match=r"There is no 'beta'\. Did you mean 'betas'\? It takes: .*eps"):
+        train(project, config, **{"optimizer.arguments": {"beta": 1}})
     assert not project.runs.exists()
