@@ -38,7 +38,13 @@ FAMILIES = {  # ours => kohya's name for it, and Stability's
     "flux": {"ss_base_model_version": "flux1", "architecture": "flux-1-dev"},
 }
 SCHNELL = {"ss_base_model_version": "flux1", "architecture": "flux-1-schnell"}
-TIMESTEP_NAMES = {"uniform": "uniform", "sigmoid": "sigmoid", "shift": "shift", "resolution_shift": "flux_shift"}
+TIMESTEP_NAMES = {
+    "uniform": "uniform",
+    "sigmoid": "sigmoid",
+    "shift": "shift",
+    "resolution_shift": "flux_shift",
+    "mode": "sigma",
+}
 V_FAMILIES = {  # the same for models that predict v, where that makes a difference
     "sd1": {"ss_base_model_version": "sd_v1_v", "architecture": "stable-diffusion-v1"},
     "sd2": {"ss_base_model_version": "sd_v2_v", "architecture": "stable-diffusion-v2-768-v"},
@@ -148,6 +154,7 @@ def _of_flux(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
     """What kohya adds for Flux."""
     if config.model.family != "flux":
         return {}
+    scheme, is_mode = config.loss.flow_weighting, config.noise.timestep_sampling == "mode"
     return {
         "ss_model_type": "flux",
         "ss_apply_t5_attn_mask": config.model.t5_attention_mask,
@@ -156,7 +163,9 @@ def _of_flux(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
         "ss_sigmoid_scale": config.noise.sigmoid_scale,
         "ss_discrete_flow_shift": config.noise.timestep_shift,
         "ss_model_prediction_type": "raw",
-        "ss_weighting_scheme": "none",
+        "ss_logit_mean": config.noise.sigmoid_mean,
+        "ss_mode_scale": config.noise.mode_scale,
+        "ss_weighting_scheme": "mode" if is_mode and scheme == "none" else scheme,
     }
 
 

@@ -33,12 +33,13 @@ class NoiseConfig(Section):
         ge=-1,
         le=1,
     )
-    timestep_sampling: Literal["uniform", "sigmoid", "shift", "resolution_shift"] = setting(
+    timestep_sampling: Literal["uniform", "sigmoid", "shift", "resolution_shift", "mode"] = setting(
         "resolution_shift",
         "Noise levels",
         "How noisy Flux's training pictures get. resolution_shift follows the picture's size as Flux itself does when "
-        "it draws; shift does so by a fixed amount; sigmoid looks most at half-noisy pictures; uniform at all alike.",
-        kohya="timestep_sampling",
+        "it draws; shift does so by a fixed amount; sigmoid looks most at half-noisy pictures (logit_normal elsewhere); mode at both ends less or more, as its scale "
+        "says; uniform at all alike.",
+        kohya="timestep_sampling, weighting_scheme",
         not_for=_FLOW_ONLY,
     )
     timestep_shift: float = setting(
@@ -62,6 +63,29 @@ class NoiseConfig(Section):
         advanced=True,
         gt=0,
         le=10,
+    )
+    sigmoid_mean: float = setting(
+        0.0,
+        "Sigmoid mean",
+        "Where most noise levels are, before any shift: 0 is half noise, above it more. Elsewhere it is the mean of "
+        "logit_normal, and the scale its deviation.",
+        kohya="logit_mean",
+        not_for=_FLOW_ONLY,
+        only_with="noise.timestep_sampling=sigmoid|shift|resolution_shift",
+        advanced=True,
+        ge=-5,
+        le=5,
+    )
+    mode_scale: float = setting(
+        1.29,
+        "Mode scale",
+        "How much more the middle noise levels are drawn than the ends; below 0, less. 1.29 is the SD3 paper's.",
+        kohya="mode_scale",
+        not_for=_FLOW_ONLY,
+        only_with="noise.timestep_sampling=mode",
+        advanced=True,
+        ge=-1,
+        le=1.75,
     )
     offset_random: bool = setting(
         False,

@@ -1,8 +1,9 @@
 """Settings of the optimizer and its learning rates."""
 
+import ast
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from lora_nb.config.base import Section, Table, setting
 
@@ -28,6 +29,21 @@ def read_step_rules(text: str) -> tuple[list[tuple[float, float]], float]:
         return [(float(value), float(end)) for value, end in pairs], float(last)
     except ValueError:
         raise ValueError("write it as 'factor:until, factor:until, last factor', such as '1:0.5, 0.1'") from None
+
+
+def _read_values(values: Any) -> Any:
+    """Arguments as they are meant: the text of a form's field ("0.9, 0.99", "true") is read, a list is a tuple."""
+    return {name: _read_value(value) for name, value in values.items()} if isinstance(values, dict) else values
+
+
+def _read_value(value: Any) -> Any:
+    if isinstance(value, str):
+        text = {"true": "True", "false": "False", "null": "None"}.get(value.strip(), value.strip())
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_step_rules(text: str) -> str:
@@ -65,7 +81,7 @@ class OptimizerConfig(Section):
         only_with="optimizer.kind=custom",
         advanced=True,
     )
-    arguments: Annotated[dict[str, Any], AfterValidator(Table)] = setting(
+    arguments: Annotated[dict[str, Any], BeforeValidator(_read_values), AfterValidator(Table)] = setting(
         {},
         "Optimizer arguments",
         "What else the optimizer is told, by its own names: d_coef = 2 for prodigy. An unknown name is refused with "
@@ -220,6 +236,5 @@ def optimizer_class(config: OptimizerConfig) -> str:
 
 
 def optimizer_arguments(config: OptimizerConfig) -> dict[str, Any]:
-    """What that class is told besides the learning rates. JSON has no tuples: a list is one."""
-    values = {**FIXED_RATE.get(config.kind, {}), "weight_decay": config.weight_decay, **config.arguments}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    """What that class is told besides the learning rates."""
+    return {**FIXED_RATE.get(config.kind, {}), "weight_decay": config.weight_decay, **config.arguments}

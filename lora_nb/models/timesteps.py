@@ -33,8 +33,8 @@ def uniform(generator: torch.Generator, config: NoiseConfig, tokens: int) -> Ten
 
 
 def sigmoid(generator: torch.Generator, config: NoiseConfig, tokens: int) -> Tensor:
-    """Most often half noise, half picture."""
-    return torch.sigmoid(config.sigmoid_scale * torch.randn((), generator=generator))
+    """Most often half noise, half picture: logit-normal, of the mean and deviation that the settings give."""
+    return torch.sigmoid(config.sigmoid_mean + config.sigmoid_scale * torch.randn((), generator=generator))
 
 
 def shift(generator: torch.Generator, config: NoiseConfig, tokens: int) -> Tensor:
@@ -47,10 +47,17 @@ def resolution_shift(generator: torch.Generator, config: NoiseConfig, tokens: in
     return shift_by(sigmoid(generator, config, tokens), factor_for(tokens))
 
 
+def mode(generator: torch.Generator, config: NoiseConfig, tokens: int) -> Tensor:
+    """All shares of noise, but the middle more often than the ends, or less often."""
+    drawn = torch.rand((), generator=generator)
+    return 1 - drawn - config.mode_scale * (torch.cos(math.pi * drawn / 2).square() - 1 + drawn)
+
+
 # to add one: write the function, name it here and in config.NoiseConfig
 TIMESTEP_SAMPLINGS: dict[str, Callable[[torch.Generator, NoiseConfig, int], Tensor]] = {
     "uniform": uniform,
     "sigmoid": sigmoid,
     "shift": shift,
     "resolution_shift": resolution_shift,
+    "mode": mode,
 }

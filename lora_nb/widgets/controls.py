@@ -1,5 +1,6 @@
 """Which field of a form suits which setting? One function for each kind of value, chosen by the setting's type."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -73,7 +74,7 @@ def make_table(field: FieldInfo) -> Control:
             for name, _, value in (line.partition("=") for line in text.splitlines())
             if name
         },
-        write=lambda table: "\n".join(f"{name} = {value:g}" for name, value in table.items()),
+        write=lambda table: "\n".join(f"{name} = {_write_value(value)}" for name, value in table.items()),
     )
 
 
@@ -98,6 +99,10 @@ def make_help(field: FieldInfo) -> Any:
     text = escape(field.description or "")
     text += f" <i>({escape('; '.join(notes))})</i>" if notes else ""
     return ipywidgets.HTML(f'<div style="{UNDER_FIELD}; opacity: .8; font-size: 92%">{text}</div>')
+
+
+def _write_value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _kind(field: FieldInfo) -> str:

@@ -130,6 +130,8 @@ ROWS: dict[str, Row] = {
     "noise.timestep_sampling": Row("uniform"),
     "noise.timestep_shift": Row(1.5, given={"noise.timestep_sampling": "shift"}),
     "noise.sigmoid_scale": Row(0.3),
+    "noise.sigmoid_mean": Row(2.0),
+    "noise.mode_scale": Row(0.1, given={"noise.timestep_sampling": "mode"}),
 }
 BY_HAND = {  # settings that the walk itself is made of, and the test that shows them acting
     "model.family": "each family is walked",

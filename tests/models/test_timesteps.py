@@ -50,3 +50,23 @@ def test_larger_pictures_get_more_noise():
     assert bool((large > small).all())
     assert small.median() == pytest.approx(factor_for(1024) / (1 + factor_for(1024)), abs=0.02)
     assert large.median() == pytest.approx(factor_for(4096) / (1 + factor_for(4096)), abs=0.02)
+
+
+def test_mode_equals_diffusers_density():
+    from diffusers.training_utils import compute_density_for_timestep_sampling
+
+    shares = draw(20, timestep_sampling="mode", mode_scale=0.8)
+    for seed, share in enumerate(shares):
+        generator = torch.Generator().manual_seed(seed)
+        expected = compute_density_for_timestep_sampling("mode", 1, mode_scale=0.8, generator=generator)
+        torch.testing.assert_close(share, expected[0])
+
+
+def test_sigmoid_is_the_logit_normal_of_diffusers():
+    from diffusers.training_utils import compute_density_for_timestep_sampling
+
+    shares = draw(20, timestep_sampling="sigmoid", sigmoid_mean=0.5, sigmoid_scale=0.7)
+    for seed, share in enumerate(shares):
+        generator = torch.Generator().manual_seed(seed)
+        expected = compute_density_for_timestep_sampling("logit_normal", 1, 0.5, 0.7, generator=generator)
+        torch.testing.assert_close(share, expected[0])

@@ -8,7 +8,7 @@ ipywidgets = pytest.importorskip("ipywidgets")
 
 from lora_nb.config import ModelConfig, TrainConfig, choices_of, facts_of, list_settings  # noqa: E402
 from lora_nb.config.applicability import find_idle, find_inapplicable  # noqa: E402
-from lora_nb.config_file import change_settings  # noqa: E402
+from lora_nb.config_file import change_settings, make_config  # noqa: E402
 from lora_nb.errors import ConfigError  # noqa: E402
 from lora_nb.project import open_project  # noqa: E402
 from lora_nb.widgets.controls import CONTROLS, make_control, make_help  # noqa: E402
@@ -153,7 +153,7 @@ def test_rarely_needed_settings_are_hidden_until_asked_for(form):
 
 def test_a_section_is_shown_whole_with_its_rare_settings_hidden():
     form = SettingsForm(TrainConfig(), names=("loss", "noise"))
-    assert list(form.controls)[:2] == ["loss.kind", "loss.weighting"]
+    assert list(form.controls)[:2] == ["loss.kind", "loss.huber_schedule"]
     assert {name.split(".")[0] for name in form.controls} == {"loss", "noise"}
     assert form._rows["loss.kind"].box.layout.display == "none"
 
@@ -198,3 +198,14 @@ def test_a_project_without_pictures_can_be_configured(tmp_path):
     form = edit_settings(open_project(tmp_path / "my_lora"))
     form.controls["run.epochs"].value = "7"
     assert "cannot be counted" in form._status.value
+
+
+def test_optimizer_arguments_are_typed_as_values():
+    config = make_config({"optimizer": {"arguments": {"betas": [0.9, 0.99], "amsgrad": True}}})
+    form = SettingsForm(config, names=("optimizer.arguments",))
+    control = form.controls["optimizer.arguments"]
+    assert control.value == "betas = [0.9, 0.99]\namsgrad = true"
+    control.value = "betas = 0.5, 0.6\namsgrad = false\nd_coef = 2\nname = plain"
+    expected = {"betas": (0.5, 0.6), "amsgrad": False, "d_coef": 2, "name": "plain"}
+    assert form.value.optimizer.arguments == expected and isinstance(hash(form.value), int)
+    assert make_config(json.loads(form.value.model_dump_json())) == form.value
