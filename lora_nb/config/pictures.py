@@ -8,6 +8,7 @@ from lora_nb.config.base import Section, setting
 Sampler = Literal["euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "ddim"]
 
 _NO_NEGATIVE = {"flux": "Flux is guided by a number that it was trained with, not by a negative prompt."}
+_NO_RESCALE = {"flux": "Flux makes one prediction a step, so there is nothing to bring back."}
 _ONLY_EULER = {"flux": "Flux learned a straight way from noise to picture, which euler walks; the others cannot."}
 
 
@@ -26,6 +27,17 @@ class PictureConfig(Section):
         kohya="--l",
         ge=1,
         le=30,
+    )
+    guidance_rescale: float = setting(
+        0.0,
+        "Guidance rescale",
+        "Brings contrast back to normal where guidance has raised it, as it does with zero-terminal SNR models: 0.7 "
+        "there, 0 elsewhere. Nothing to do at guidance 1.",
+        kohya="(none)",
+        not_for=_NO_RESCALE,
+        advanced=True,
+        ge=0,
+        le=1,
     )
     sampler: Sampler = setting(
         "euler", "Sampler", "The algorithm that removes the noise.", kohya="--ss", not_for=_ONLY_EULER

@@ -161,7 +161,10 @@ class StableDiffusionXL:
         names = {"encoder_hidden_states": "prompt_embeds", "text_embeds": "pooled_prompt_embeds"}
         inputs = {name: conditioning[ours] for ours, name in names.items()}
         inputs |= {f"negative_{name}": negative[ours] for ours, name in names.items()} if negative else {}
-        return inputs | {"guidance_scale": settings.guidance_scale}
+        return inputs | {
+            "guidance_scale": settings.guidance_scale,
+            "guidance_rescale": settings.guidance_rescale,
+        }
 
     def latents_to_decode(self, latents: Tensor, height: int, width: int) -> Tensor:
         return latents

@@ -135,7 +135,11 @@ class StableDiffusion:
     def pipeline_inputs(
         self, conditioning: Conditioning, negative: Conditioning | None, settings: GenerationConfig
     ) -> dict[str, Any]:
-        inputs = {"prompt_embeds": conditioning["encoder_hidden_states"], "guidance_scale": settings.guidance_scale}
+        inputs = {
+            "prompt_embeds": conditioning["encoder_hidden_states"],
+            "guidance_scale": settings.guidance_scale,
+            "guidance_rescale": settings.guidance_rescale,
+        }
         return inputs | ({"negative_prompt_embeds": negative["encoder_hidden_states"]} if negative else {})
 
     def latents_to_decode(self, latents: Tensor, height: int, width: int) -> Tensor:

@@ -116,6 +116,7 @@ ROWS: dict[str, Row] = {
     "samples.negative_prompt": Row("forest", "pictures", given=WITH_SAMPLES),
     "samples.steps": Row(4, "pictures", given=WITH_SAMPLES),
     "samples.guidance_scale": Row(1.0, "pictures", given=WITH_SAMPLES),
+    "samples.guidance_rescale": Row(1.0, "pictures", given=WITH_SAMPLES),
     "samples.sampler": Row("ddim", "pictures", given=WITH_SAMPLES),
     "samples.width": Row(128, "pictures", given=WITH_SAMPLES),
     "samples.height": Row(128, "pictures", given=WITH_SAMPLES),

@@ -50,6 +50,7 @@ def draw_plain(pipeline, settings):
     """diffusers without any of our code."""
     is_flux = type(pipeline).__name__ == "FluxPipeline"
     options = {"max_sequence_length": 32} if is_flux else {"negative_prompt": settings.negative_prompt}
+    options |= {} if is_flux else {"guidance_rescale": settings.guidance_rescale}
     picture = pipeline(
         settings.prompt,
         **options,
@@ -186,3 +187,14 @@ def test_models_that_predict_v_are_drawn_as_in_plain_diffusers(tiny_sd2_folder, 
     settings = settings_for("sd2", sampler=sampler)
     assert difference(generate(load_model(config), settings), draw_plain(pipeline, settings)) <= 1
     assert not zero_snr or pipeline.scheduler.timesteps[0] == 999  # it starts from pure noise
+
+
+@pytest.mark.parametrize("family", ["sd2", "sdxl"])
+def test_guidance_is_rescaled_as_in_plain_diffusers(family, request):
+    folder = request.getfixturevalue(f"tiny_{family}_folder")
+    settings = settings_for(family, guidance_rescale=0.7)
+    pipeline = plain_pipeline(folder, family)
+    expected = draw_plain(pipeline, settings)
+    model = load_model(ModelConfig(family=family, base=str(folder)))
+    assert difference(generate(model, settings), expected) <= 1
+    assert difference(expected, generate(model, settings_for(family))) > 1
