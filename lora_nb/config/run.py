@@ -59,6 +59,24 @@ class RunConfig(Section):
         "memory is short.",
         kohya="gradient_checkpointing",
     )
+    channels_last: bool = setting(
+        False,
+        "Channels last",
+        "Lays the numbers of a convolution's pictures side by side, place by place: the order that GPUs with tensor "
+        "cores like in fp16 and bf16. The LoRA is the same.",
+        kohya="channels_last",
+        advanced=True,
+        not_for={"flux": "it is a transformer, which has no convolutions."},
+    )
+    compile: bool = setting(
+        False,
+        "Compile the model",
+        "Turns the model's blocks into machine code for this very computer (torch.compile). That takes minutes before "
+        "the first step, and again for the first picture shapes that are new: it pays in long trainings only. "
+        "Needs a C++ compiler, on a GPU also Triton. The LoRA is the same.",
+        kohya="torch_compile",
+        advanced=True,
+    )
     seed: int = setting(42, "Seed", "The same seed gives the same LoRA.", kohya="seed", ge=0, le=2**32 - 1)
     save_every_n_epochs: int = setting(
         1,

@@ -30,6 +30,7 @@ from lora_nb.training.noise import draw_noise, perturb_input
 from lora_nb.training.optimizers import current_rates, make_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.schedules import make_lr_scheduler
+from lora_nb.training.speed import slow_down, speed_up
 from lora_nb.training.validation import validation_loss
 
 
@@ -87,7 +88,7 @@ def train(
     lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config, team.size))
     average = WeightAverage(trained, config.optimizer.ema_decay)
     encode_captions = encode_captions or CaptionEncoder(model, config)
-    model.set_gradient_checkpointing(run.gradient_checkpointing)
+    speed_up(model, config)
 
     def validate() -> None:
         if held_out:
@@ -132,7 +133,7 @@ def train(
                 output.save_lora(model, step, epoch)
         return "stopped"
     finally:
-        model.set_gradient_checkpointing(False)
+        slow_down(model)
         remove_adapter(model)
 
 

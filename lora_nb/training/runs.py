@@ -25,6 +25,7 @@ from lora_nb.training.losses import check_prediction
 from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar
+from lora_nb.training.speed import check_speed
 
 
 def train_project(
@@ -124,7 +125,7 @@ def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> 
     errors = [problem for problem in check_dataset(dataset, config) if problem.severity == "error"]
     if errors:
         raise DatasetError("These pictures cannot be trained on yet.", errors)
-    impossible = [*check_precision(config, machine), *check_optimizer(config.optimizer)]
+    impossible = [*check_precision(config, machine), *check_optimizer(config.optimizer), *check_speed(config)]
     if impossible:
         raise ConfigError("This machine cannot train with these settings.", impossible)
 

@@ -107,6 +107,8 @@ ROWS: dict[str, Row] = {
     "run.gradient_accumulation_steps": Row(2),
     "run.precision": Row("bf16"),
     "run.quantization": Row("nf4"),
+    "run.channels_last": Row(True, "model"),
+    "run.compile": Row(True, "model"),
     "run.save_precision": Row("fp32"),
     "run.gradient_checkpointing": Row(True, "model"),
     "run.seed": Row(7),
