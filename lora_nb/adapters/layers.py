@@ -62,6 +62,8 @@ def put_modules(model: DiffusionModel, modules: dict[str, FileModule], name: str
             module = modules.get(model.key_name(prefix, target))
             if module is not None:
                 alike.setdefault((type(module), module.rank), []).append(target)
+        if alike and prefix in model.text_encoders:
+            part = model.text_encoders[prefix]  # wakes one that sleeps: what lies on a layer needs its weights
         for (kind, rank), targets in alike.items():
             lifted = _lift_off(part, targets) if kind in (LoraModule, DoraModule) else {}
             _wrap(part, _CONFIGS[kind](rank, targets), name)

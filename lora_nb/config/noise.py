@@ -37,7 +37,7 @@ class NoiseConfig(Section):
         "resolution_shift",
         "Noise levels",
         "How noisy Flux's training pictures get. resolution_shift follows the picture's size as Flux itself does when "
-        "it draws; shift does so by a fixed amount; sigmoid looks most at half-noisy pictures (elsewhere: logit_normal); "
+        "it draws; shift does so by a fixed amount; sigmoid looks most at half-noisy pictures (logit_normal); "
         "mode prefers the middle less sharply; uniform looks at all alike.",
         kohya="timestep_sampling, weighting_scheme",
         not_for=_FLOW_ONLY,

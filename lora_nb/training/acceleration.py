@@ -2,8 +2,7 @@
 
 Started with `accelerate launch -m lora_nb train PROJECT`, every GPU gets a process with its own copy of the model. Each
 takes its share of a step's batches; the gradients of the small matrices are added up before the step is taken, so all
-copies stay the same. Only the first process writes files. Launched with `--use_fsdp`, the frozen base model is cut up
-as well, so that no GPU has to hold all of it.
+copies stay the same. Only the first process writes files.
 """
 
 import math
@@ -20,7 +19,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from lora_nb.errors import TrainingError
-from lora_nb.models.base import PRECISIONS, DiffusionModel
+from lora_nb.models.base import PRECISIONS
 
 T = TypeVar("T")
 
@@ -35,7 +34,6 @@ class Team:
     size: int = 1
     place: int = 0  # of this process, counted from 0
     device: torch.device | None = None  # where this process works; None: on what the machine has
-    shards: bool = False  # whether the base model is cut up between the processes
 
     @property
     def is_first(self) -> bool:
@@ -73,36 +71,15 @@ def find_team(device: str) -> Team:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=LONGEST_WAIT)
-    shards = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    return Team(state.num_processes, state.process_index, state.device, shards)
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise TrainingError("Cutting up the base model (--use_fsdp) is not supported yet: launch with --multi_gpu.")
+    return Team(state.num_processes, state.process_index, state.device)
 
 
 def leave_team() -> None:
     """Take leave of the other processes, at the very end."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def shard_denoiser(model: DiffusionModel, team: Team) -> None:
-    """Cut the denoiser's weights up between the processes: each fetches a block from the others when it needs it.
-
-    Done block by block, on a model that is still in host memory, so that no GPU ever holds more than its share and one
-    block. Small matrices that are added later stay whole in every process.
-    """
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    assert team.device is not None
-    mesh = init_device_mesh(team.device.type, (team.size,))
-    for block in _blocks(model.denoiser):
-        fully_shard(block, mesh=mesh)
-    fully_shard(model.denoiser, mesh=mesh)
-
-
-def _blocks(denoiser: nn.Module) -> list[nn.Module]:
-    """The outermost stacked parts: a transformer's blocks, a U-Net's stages."""
-    lists = [child for child in denoiser.children() if isinstance(child, nn.ModuleList)]
-    return [block for blocks in lists for block in blocks if any(True for _ in block.parameters())]
 
 
 class Engine:

@@ -1,6 +1,5 @@
 """Which pictures are seen when, and with which words? Batches of one bucket, in an order that the seed decides."""
 
-import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator
@@ -85,19 +84,12 @@ class Turn:
 
     place: int = 0  # of this process, counted from 0
     processes: int = 1
-    keep_pace: bool = False  # whether all must make as many passes, because they need one another's weights
 
     def parts(self, groups: list[Group]) -> Iterator[tuple[Group, int, float]]:
-        """Every `processes`-th group, with the place of its first example in the step, and its share of all examples.
-
-        Whoever must keep pace and has none left takes the first one again, with a share of 0.
-        """
+        """Every `processes`-th group, with the place of its first example and its share of all examples."""
         sizes = [len(group) for group in groups]
-        mine = range(self.place, len(groups), self.processes)
-        for number in mine:
+        for number in range(self.place, len(groups), self.processes):
             yield groups[number], sum(sizes[:number]), sizes[number] / sum(sizes)
-        if self.keep_pace and len(mine) < math.ceil(len(groups) / self.processes):
-            yield groups[0], 0, 0.0
 
 
 def make_batches(

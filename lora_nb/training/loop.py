@@ -79,7 +79,7 @@ def train(
     back as it was, without the LoRA.
     """
     run, team = config.run, team or Team()
-    turn = Turn(team.place, team.size, keep_pace=team.shards)
+    turn = Turn(team.place, team.size)
     engine = Engine(run.precision, model.device, team)  # takes care of precision, and of the other processes
     add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
     parameters = parameter_groups(model, config.adapter, config.optimizer)

@@ -61,8 +61,8 @@ class RunOutput:
 
     def draw_samples(self, model: DiffusionModel, step: int, epoch: int) -> None:
         """Draw every sample prompt with the LoRA as it is now. Does not touch the training's own chance."""
-        if not self.team.is_first and not self.team.shards:
-            return  # with a shared-out base model, all have to help
+        if not self.team.is_first:
+            return
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
         with putting_back_to_sleep(model):
             self._draw_all(model, shared, step, epoch)

@@ -16,7 +16,7 @@ from lora_nb.errors import ConfigError, DatasetError, Problem
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.models.weighted import strip_weights
 from lora_nb.project import Project
-from lora_nb.training.acceleration import Team, find_team, shard_denoiser
+from lora_nb.training.acceleration import Team, find_team
 from lora_nb.training.cache import cache_dataset
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, ProblemFound, RunFinished, RunStarted, tell, write_events_to
@@ -111,13 +111,9 @@ def as_it_is(data: DataConfig) -> DataConfig:
 
 
 def load_for(team: Team, config: TrainConfig, machine: Machine) -> DiffusionModel:
-    """Load the base model where this process works: whole, or its share of it."""
+    """Load the base model where this process works."""
     device = team.device or machine.device
-    if not team.shards:
-        return load_model(config.model, config.run.precision, device, config.run.quantization)
-    model = load_model(config.model, precision=config.run.precision)  # into host memory, from where it is shared out
-    shard_denoiser(model, team)
-    return model.to(device=device)
+    return load_model(config.model, config.run.precision, device, config.run.quantization)
 
 
 def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> None:
