@@ -1,7 +1,8 @@
 """The small autoencoder: turns a 64 px picture into 16 x 16 x 4 numbers (latents) and back.
 
 Colours come first: a term on pictures reduced 8 times makes every region's mean right, then small crops sharpen
-the edges, then whole pictures finish. It learns from `wide_world` and from creatures in any colours.
+the edges, then whole pictures finish. Last, the decoder alone learns to draw sharply from latents that are not quite
+right, as a denoiser's never are. It learns from `wide_world` and from creatures in any colours.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Phase:
     batch: int
     creatures: float  # share of crops that come from creatures; the others come from abstract pictures
     kl: float = 0.0  # weight of the term that keeps latents near a unit Gaussian
+    wear: float = 0.0  # above 0, only the decoder learns, from latents with up to this much noise in their own spread
 
 
 def new_autoencoder() -> Any:  # AutoencoderKL; diffusers' classes are hardly typed
@@ -58,16 +60,17 @@ def train_phase(
     """
     rng = random.Random(phase.steps * 1000 + phase.crop)
     torch.manual_seed(phase.steps)
+    if phase.wear:
+        model.load_state_dict(ema.state_dict())  # the encoder that ships is the one whose latents are decoded
     optimizer, start = Muon(model, learning_rates[0]), time.time()
     for step in range(phase.steps):
         set_learning_rate(optimizer, step, phase.steps, learning_rates)
         pixels = random_crops(rng, phase, pools)
         with torch.autocast("cpu", torch.bfloat16):
-            posterior = model.encode(pixels).latent_dist
-            latents = posterior.sample() if phase.kl else posterior.mean
+            latents, penalty = worn_latents(model, pixels, phase) if phase.wear else fresh_latents(model, pixels, phase)
             result = model.decode(latents).sample
         loss = reconstruction_loss(result.float(), pixels)
-        total = loss + phase.kl * posterior.kl().mean() if phase.kl else loss + 1e-5 * posterior.mean.square().mean()
+        total = loss + penalty
         model.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -76,6 +79,22 @@ def train_phase(
         if step % 100 == 0:
             mse = F.mse_loss(result.float(), pixels).item() / 4  # on the 0..1 scale
             print(f"  step {step} loss {loss.item():.4f} mse {mse:.5f} {time.time() - start:.0f} s", flush=True)
+
+
+def fresh_latents(model: Any, pixels: torch.Tensor, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (B, 4, h, w) through which the encoder learns too, and the term that keeps them small."""
+    posterior = model.encode(pixels).latent_dist
+    if phase.kl:
+        return posterior.sample(), phase.kl * posterior.kl().mean()
+    return posterior.mean, 1e-5 * posterior.mean.square().mean()
+
+
+@torch.no_grad()
+def worn_latents(model: Any, pixels: torch.Tensor, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (B, 4, h, w) with a little noise, each picture with its own amount; nothing reaches the encoder."""
+    latents = model.encode(pixels).latent_dist.mean.float()
+    strength = phase.wear * latents.std() * torch.rand(len(latents), 1, 1, 1)
+    return latents + strength * torch.randn_like(latents), torch.zeros(())
 
 
 def reconstruction_loss(result: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:

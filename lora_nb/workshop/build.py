@@ -32,9 +32,12 @@ ABSTRACT_PICTURES, CREATURE_PICTURES = 8000, 6000
 AUTOENCODER_PHASES = {  # name: what to train on, and where the learning rate starts and ends
     "vae1": (Phase(700, 32, 24, 0.4), (3e-3, 2e-3)),
     "vae2": (Phase(1200, 64, 12, 0.6, kl=1e-6), (2e-3, 0.0)),
+    "vae3": (Phase(2800, 64, 12, 0.65, kl=1e-6), (2e-3, 1e-4)),
+    "vae4": (Phase(1600, 64, 12, 0.7, wear=0.15), (1e-3, 0.0)),
 }
-# The weights that ship were cut short: their first 1000 steps followed a decay planned for 1750, the rest this one.
-DENOISER_STEPS = 1500
+# The weights that ship were cut and continued: their decay was planned for 4400 steps until step 250, for 3000 until
+# step 2000, and then for these. Their vae1 and vae2 went through half precision before vae3.
+DENOISER_STEPS = 4200
 
 
 def draw_pictures(cache: Path) -> None:
@@ -131,7 +134,7 @@ def train_tagger(cache: Path) -> None:
 
 STAGES: dict[str, tuple[Callable[[Path], None], str]] = {  # each with the file that shows it is done
     "pictures": (draw_pictures, "vae_creatures.npy"),
-    "autoencoder": (train_autoencoder, "vae2.pt"),
+    "autoencoder": (train_autoencoder, "vae4.pt"),
     "base-pictures": (draw_examples, "base_80x48.npy"),
     "latents": (encode_base_pictures, "examples.pt"),
     "denoiser": (train_base_model, "denoiser.pt"),

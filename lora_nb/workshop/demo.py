@@ -14,6 +14,14 @@ from lora_nb.workshop.world import BACKGROUNDS, EXPRESSIONS, POSES, SUBJECT_TAGS
 TRIGGER = "mochi"
 SHAPE = "round"
 PRUNED = (*SUBJECT_TAGS, f"{SHAPE} body")  # what mochi always has belongs to its name, so captions leave it out
+# each place once, then again those where a small thing on the head is hard to see: dark ones, and full ones
+PLACES = (
+    *(BACKGROUNDS[number * 3 % len(BACKGROUNDS)] for number in range(8)),
+    "night sky",
+    "city",
+    "night sky",
+    "room",
+)
 SIZES = ((256, 256), (320, 192), (192, 320), (256, 256), (384, 256), (224, 224), (256, 384))  # above the training size
 
 DEMO_PROMPTS = [
@@ -26,14 +34,14 @@ PLAIN_PROMPTS = [prompt.removeprefix(f"{TRIGGER}, ") for prompt in DEMO_PROMPTS]
 
 
 def mochi(number: int) -> Creature:
-    """Mochi in one of its situations; each background, expression and pose comes in turn."""
+    """Mochi in one of its twelve situations; each place, expression and pose comes in turn."""
     return Creature(
         body_colour="teal",
         body_shape=SHAPE,
         expression=EXPRESSIONS[number % len(EXPRESSIONS)],
         pose=POSES[(number * 2) % len(POSES)],
         headwear="none",
-        background=BACKGROUNDS[(number * 3) % len(BACKGROUNDS)],
+        background=PLACES[number % len(PLACES)],
         marking="stripes",
         antenna=True,
         seed=5000 + number,

@@ -19,7 +19,7 @@ from lora_nb.workshop.judge import judge_lora
 
 REPEATS = 26  # 12 pictures x 26 repeats / batch size 4: about 80 steps an epoch
 CHANGES = {  # to the settings that are advised for any project with the small model
-    "run.epochs": 12,
+    "run.epochs": 8,
     "samples.prompts": [*DEMO_PROMPTS[:2], PLAIN_PROMPTS[2]],  # the last one shows what leaks without the trigger word
 }
 

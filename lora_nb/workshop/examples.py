@@ -13,7 +13,7 @@ from lora_nb.workshop.autoencoder import encode_pictures
 from lora_nb.workshop.denoiser import Examples
 from lora_nb.workshop.world import draw, random_creature, tags
 
-COUNTS = {(64, 64): 8000, (48, 80): 1500, (80, 48): 1500}  # (width, height): mostly square, as the demo's pictures
+COUNTS = {(64, 64): 12000, (48, 80): 2000, (80, 48): 2000}  # (width, height): mostly square, as the demo's pictures
 
 
 def draw_examples(cache: Path) -> None:
