@@ -40,13 +40,9 @@ def judgement(demo):
 
 
 def test_the_subject_is_learned_and_the_base_model_does_not_know_it(judgement):
-    assert judgement.subject_with_lora >= 0.5
+    # 36 of 40 were measured; another processor's rounding may cost one or two of them
+    assert judgement.subject_with_lora >= 0.85
     assert judgement.subject_without_lora <= 0.05
-
-
-@pytest.mark.xfail(reason="the model that ships was trained for half an hour only: 68 % were measured", strict=False)
-def test_the_subject_is_in_nine_of_ten_pictures(judgement):
-    assert judgement.subject_with_lora >= 0.9
 
 
 def test_prompts_are_still_followed(judgement):
