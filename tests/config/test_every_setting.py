@@ -33,6 +33,7 @@ def pairs_that_apply() -> list[tuple[str, str, str]]:
         for name in ROWS
         if len(choices_of(SETTINGS[name])) != 1  # there is nothing to choose yet
         if name not in find_inapplicable(family, kind) and (kind == "lora" or name.startswith(OF_THE_ADAPTER))
+        if (name, kind) != ("adapter.kind", ROWS["adapter.kind"].value)  # it would be compared with itself
     ]
 
 
