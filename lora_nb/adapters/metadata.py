@@ -4,16 +4,15 @@ Web UIs and Civitai read these. A kohya setting that this package does not have 
 is off. The list of keys is that of kohya-ss/sd-scripts 0.10, train_network.py.
 """
 
-import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lora_nb import __version__
+from lora_nb.adapters.hashes import hash_checkpoint
 from lora_nb.config import AdapterConfig, DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
 from lora_nb.config.optimizer import optimizer_arguments, optimizer_class
 from lora_nb.dataset.final_captions import looks_per_epoch
@@ -104,7 +103,7 @@ def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run
 
 def _of_run(run: RunFacts) -> dict[str, Any]:
     base = Path(run.base_model)
-    short_hash, full_hash = _hash_model(base.expanduser())
+    short_hash, full_hash = hash_checkpoint(base.expanduser())
     return {
         "ss_session_id": run.session_id,
         "ss_training_started_at": run.started_at,
@@ -118,17 +117,6 @@ def _of_run(run: RunFacts) -> dict[str, Any]:
         "ss_new_sd_model_hash": full_hash,
         "ss_training_comment": f"made with lora_nb {__version__}",
     }
-
-
-@cache
-def _hash_model(base: Path) -> tuple[str, str]:
-    """The web UIs' old and new hash of a single checkpoint file; once a process, for it may hold gigabytes."""
-    if not base.is_file():
-        return "IsADirectory", "IsADirectory"  # kohya hashes single files only
-    with base.open("rb") as file:
-        full = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0x100000)
-        return hashlib.sha256(file.read(0x10000)).hexdigest()[:8], full
 
 
 def _of_training(config: TrainConfig, plan: StepPlan) -> dict[str, Any]:
