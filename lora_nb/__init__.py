@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lora_nb.environment import find_machine as find_machine
     from lora_nb.evaluation.grids import draw_grid as draw_grid
     from lora_nb.evaluation.plots import plot_grid as plot_grid
+    from lora_nb.kohya.importing import import_kohya as import_kohya
     from lora_nb.models.base import load_model as load_model
     from lora_nb.project import open_project as open_project
     from lora_nb.sampling import generate as generate
@@ -43,6 +44,7 @@ _HOMES = {
     "find_machine": "environment",
     "draw_grid": "evaluation.grids",
     "plot_grid": "evaluation.plots",
+    "import_kohya": "kohya.importing",
     "load_model": "models.base",
     "open_project": "project",
     "generate": "sampling",

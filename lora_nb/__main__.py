@@ -75,6 +75,23 @@ def new(
     print(f"Next: lora-nb check {folder}")
 
 
+@app.command("import-kohya")
+def import_kohya_settings(
+    file: Annotated[Path, typer.Argument(help="A .json of Kohya_SS, a .toml of sd-scripts, or a LoRA file.")],
+    into: Annotated[Path | None, typer.Option(help="The project that gets these settings. Default: none.")] = None,
+) -> None:
+    """Bring settings over from Kohya, and say what became of every single one."""
+    from lora_nb.kohya.importing import import_kohya
+    from lora_nb.project import find_project
+
+    result = import_kohya(file)
+    print(result.describe())
+    if into is not None:
+        project = find_project(into)
+        project.save_config(result.config)
+        print(f"Saved in {project.config_file}")
+
+
 @app.command()
 def check(folder: ProjectFolder) -> None:
     """Look for everything that would spoil a training, before it starts."""

@@ -22,7 +22,7 @@ ORDER = [
     {"config"},
     {"config_file"},
     {"environment", "project"},
-    {"presets"},
+    {"presets", "kohya"},
     {"dataset"},
     {"captioners", "models"},
     {"adapters"},
@@ -34,7 +34,7 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 WORKSHOP_FILES = {"MODEL_FOLDER", "TAGGER_FOLDER"}  # all that other rooms may take from the workshop
-NO_TORCH = ("errors", "files", "config", "config_file", "project", "dataset")
+NO_TORCH = ("errors", "files", "config", "config_file", "project", "kohya", "dataset")
 
 
 def room_of(path: Path) -> str:
