@@ -71,9 +71,10 @@ def _lay_out(denoiser: nn.Module, order: torch.memory_format) -> None:
 
 
 def _text_layers(model: DiffusionModel) -> list[Any]:
-    """The layers of the text encoders that can forget what they computed."""
-    encoders = [module for encoder in model.text_encoders.values() for module in encoder.modules()]
-    return [module for module in encoders if hasattr(type(module), "gradient_checkpointing")]
+    """The layers of the text encoders that can forget what they computed. An encoder that sleeps goes on sleeping."""
+    encoders = [model.networks.at_hand(prefix) for prefix in model.text_encoders]
+    layers = [module for encoder in encoders for module in encoder.modules()]
+    return [module for module in layers if hasattr(type(module), "gradient_checkpointing")]
 
 
 def _forget(layer: Any, on: bool) -> None:

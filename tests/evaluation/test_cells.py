@@ -28,7 +28,7 @@ def test_every_sampler_has_its_name_in_a1111() -> None:
 
 def test_key_depends_on_everything_that_decides_the_picture() -> None:
     settings = GenerationConfig(prompt="a")
-    words = {"prompt": "b", "negative_prompt": "b", "sampler": "ddim"}
+    words = {"prompt": "b", "negative_prompt": "b", "sampler": "ddim", "weighted_captions": True}
     numbers = {
         "steps": 3,
         "guidance_scale": 2.0,
@@ -37,6 +37,8 @@ def test_key_depends_on_everything_that_decides_the_picture() -> None:
         "seed": 9,
         "clip_skip": 2,
         "lora_weight": 0.5,
+        "max_tokens": 150,
+        "guidance_rescale": 0.7,
     }
     assert {*words, *numbers, "lora"} == set(GenerationConfig.model_fields)
     changed = [settings.model_copy(update={name: value}) for name, value in {**words, **numbers}.items()]

@@ -44,7 +44,7 @@ def test_losses_without_their_steps_are_refused() -> None:
 
 def test_bucket_plot_counts_as_the_plan_does() -> None:
     buckets = (BucketCount(Bucket(96, 160), 1, 10, 3), BucketCount(Bucket(128, 128), 4, 40, 10))
-    plan = StepPlan(5, 50, buckets, 13, 13, 2, 26, 0.0)
+    plan = StepPlan(5, 50, buckets, 13, 13, 2, 26, 0, 0.0)
     texts = [text.get_text() for text in plot_buckets(plan).axes[0].texts]
     assert "5 pictures   →   13 steps \u00d7 2 epochs = 26 steps" in texts
     assert "4 pictures, seen 40 times in 10 batches" in texts
