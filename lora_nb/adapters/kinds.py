@@ -18,6 +18,7 @@ from lora_nb.adapters.layers import (
     size_of,
     switch_on,
     take_off,
+    wake_text_encoders,
     weight_of,
 )
 from lora_nb.adapters.modules import DoraModule, FileModule, LohaModule, LokrModule, LoraModule
@@ -94,6 +95,7 @@ def add_adapter(model: DiffusionModel, config: AdapterConfig, seed: int) -> dict
     for part in model.trained_modules().values():
         part.requires_grad_(False)
     places = choose_places(model, config)
+    wake_text_encoders(model, places)
     make = ADAPTERS[config.kind]
     modules = {key: make(place, config, _generator(seed, key)) for key, place in places.items()}
     if config.continue_from:

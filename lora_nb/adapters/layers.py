@@ -1,7 +1,7 @@
 """How do small matrices get onto a model's layers, and off again? Everything that touches peft."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -56,20 +56,26 @@ def put_modules(model: DiffusionModel, modules: dict[str, FileModule], name: str
 
     The trained adapter's are kept in float32, an attached one's in the model's precision. Draws no random numbers.
     """
+    wake_text_encoders(model, modules)
     for prefix, part in model.trained_modules().items():
         alike: dict[tuple[type, int], list[str]] = {}
         for target in all_targets(model, prefix):
             module = modules.get(model.key_name(prefix, target))
             if module is not None:
                 alike.setdefault((type(module), module.rank), []).append(target)
-        if alike and prefix in model.text_encoders:
-            part = model.text_encoders[prefix]  # wakes one that sleeps: what lies on a layer needs its weights
         for (kind, rank), targets in alike.items():
             lifted = _lift_off(part, targets) if kind in (LoraModule, DoraModule) else {}
             _wrap(part, _CONFIGS[kind](rank, targets), name)
             _put_back(part, lifted)
     for key, layer in layers_of(model, name).items():
         set_module(layer, name, modules[key], torch.float32 if name == TRAINED else model.dtype)
+
+
+def wake_text_encoders(model: DiffusionModel, keys: Iterable[str]) -> None:
+    """Read the text encoders that these layers are in, if they sleep: what lies on a layer needs its weights."""
+    for prefix in model.text_encoders:
+        if any(key.startswith(f"{prefix}_") for key in keys):
+            model.text_encoders[prefix]
 
 
 def set_module(layer: Layer, name: str, module: FileModule, dtype: torch.dtype) -> None:

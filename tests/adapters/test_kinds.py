@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lora_nb.adapters.kinds import add_adapter, remove_adapter
-from lora_nb.adapters.layers import TRAINED, layers_of, matrices_of
+from lora_nb.adapters.layers import TRAINED, layers_of, matrices_of, modules_of
 from lora_nb.config import AdapterConfig, ModelConfig
 from lora_nb.models.stable_diffusion import Parts, StableDiffusion
 from tests.adapters.helpers import add_trained, predict
@@ -113,3 +113,16 @@ def test_small_matrices_stay_float32_on_a_half_precision_model(tiny_sd1):
     parameters = add_trained(tiny_sd1)
     assert {parameter.dtype for part in parameters.values() for parameter in part} == {torch.float32}
     assert predict(tiny_sd1).dtype == torch.bfloat16
+
+
+def test_an_adapter_put_on_a_sleeping_text_encoder_reads_its_weights(tiny_sd1):
+    expected = modules_of_new(tiny_sd1, "dora")  # a DoRA starts from the lengths of the weights themselves
+    remove_adapter(tiny_sd1)
+    tiny_sd1.networks.sleep("lora_te")
+    found = modules_of_new(tiny_sd1, "dora")
+    assert all(torch.equal(found[key].dora_scale, module.dora_scale) for key, module in expected.items())
+
+
+def modules_of_new(model, kind):
+    add_adapter(model, AdapterConfig(kind=kind, rank=4, alpha=2), seed=0)
+    return modules_of(model, TRAINED)
