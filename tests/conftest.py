@@ -1,8 +1,32 @@
-"""What all tests share: a tiny model, made once."""
+"""What all tests share: tiny models, made once, and how the tests are spread over the processors."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+MINUTES = ("demo", "notebooks", "browser")  # marks of tests that take minutes
+
+# Several workers that each use every processor would wait for one another. Before torch is imported anywhere:
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares fixtures on one worker: a file's tests, or one model's part of the walk through all settings.
+
+    The long ones go first, so that no worker is left with them at the end.
+    """
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        walked = (
+            [str(parameters.params[name]) for name in ("family", "kind") if name in parameters.params]
+            if parameters
+            else []
+        )
+        item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *walked])))
+    items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in MINUTES))
 
 
 @pytest.fixture(scope="session")
