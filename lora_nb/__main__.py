@@ -58,21 +58,42 @@ def new(
     trigger: Annotated[
         str | None, typer.Option(help="Trigger words, with commas. Default: the project's name.")
     ] = None,
-    model: Annotated[str, typer.Option(help="'workshop', a diffusers folder, or a name on the hub.")] = "workshop",
-    family: Annotated[str, typer.Option(help="What kind of model that is: sd1, sd2, sdxl or flux.")] = "sd1",
+    model: Annotated[
+        str | None, typer.Option(help="'workshop' (the default), a diffusers folder, or a name on the hub.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="What kind of model that is: sd1 (the default), sd2, sdxl or flux.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings for a case: character/sdxl/t4. See: lora-nb presets")
+    ] = None,
 ) -> None:
     """Make a project: its folder, a copy of the pictures, and the settings that the tutorial advises here."""
     from lora_nb.environment import find_machine
-    from lora_nb.presets import advise_config
+    from lora_nb.presets.advice import advise_config, start_from_preset
     from lora_nb.project import make_project
 
+    words = tuple(word.strip() for word in (trigger or folder.resolve().name).split(",") if word.strip())
+    if preset is None:
+        config = advise_config(find_machine(), model or "workshop", words, family or "sd1")
+    else:
+        config = start_from_preset(preset, model, words, family)
     project = make_project(folder, images)
-    words = tuple(word.strip() for word in (trigger or project.name).split(",") if word.strip())
-    project.save_config(advise_config(find_machine(), model, words, family))
+    project.save_config(config)
     print(f"Project {project.root}")
     print(f"  pictures  {project.images}")
     print(f"  settings  {project.config_file}")
     print(f"Next: lora-nb check {folder}")
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="A preset, to see what it sets and why.")] = None,
+) -> None:
+    """List the presets for subject, model and machine, each with its reason; or show one."""
+    from lora_nb.presets.catalogue import describe_presets, find_preset
+
+    print(find_preset(name).describe() if name else describe_presets())
 
 
 @app.command("import-kohya")

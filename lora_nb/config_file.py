@@ -64,6 +64,15 @@ def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig
     return make_config(values)
 
 
+def nest_settings(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{"run.epochs": 5} => {"run": {"epochs": 5}}, as settings files hold it."""
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        section, _, field = name.partition(".")
+        nested.setdefault(section, {})[field] = value
+    return nested
+
+
 def _forget_defaults(values: dict[str, Any], changes: dict[str, Any]) -> None:
     """Take the untouched settings that the changed family or adapter rules in or out from the values, in place."""
     if not changes.keys() & {"model.family", "adapter.kind"}:

@@ -5,7 +5,7 @@ import pytest
 from lora_nb import environment
 from lora_nb.environment import Machine, doctor, find_machine, find_place, installed_versions
 from lora_nb.errors import ConfigError
-from lora_nb.presets import advise_config
+from lora_nb.presets.advice import advise_config
 
 
 def machine(**changes):

@@ -6,7 +6,7 @@ from typing import Any
 
 from lora_nb.config import WORKSHOP_MODEL, TrainConfig, list_settings
 from lora_nb.config.applicability import find_inapplicable, off_values
-from lora_nb.config_file import make_config
+from lora_nb.config_file import make_config, nest_settings
 from lora_nb.errors import ConfigError
 from lora_nb.kohya.model_rules import MODEL_RULES, expand, find_family, find_kind
 from lora_nb.kohya.noise_rules import NOISE_RULES
@@ -44,7 +44,7 @@ def import_values(found: dict[str, Any]) -> KohyaImport:
     found = expand(found)
     values = Values(found)
     start: dict[str, Any] = {"model.family": find_family(values), "adapter.kind": find_kind(values) or "lora"}
-    make_config(_nest(start))  # or say that this family and adapter do not go together
+    make_config(nest_settings(start))  # or say that this family and adapter do not go together
     findings = [_judge(key, value, values) for key, value in found.items()]
     named = {name for finding in findings for name in finding.settings}
     assumed = ASSUMED | {"optimizer.weight_decay": default_weight_decay(values)}
@@ -102,25 +102,17 @@ def _accept(
         elif name in cannot_act and waiting[name] != off[name]:
             refused[name] = cannot_act[name]
     waiting = {name: value for name, value in waiting.items() if name not in refused}
-    config = make_config(_nest(taken))
+    config = make_config(nest_settings(taken))
     why: dict[str, str] = {}
     while waiting.keys() != why.keys():  # until a whole round changes nothing: some need others that come later
         why = {}
         for name, value in list(waiting.items()):
             try:
-                config = make_config(_nest(taken | {name: value}))
+                config = make_config(nest_settings(taken | {name: value}))
                 taken[name] = waiting.pop(name)
             except ConfigError as error:
                 why[name] = " ".join(f"{problem.message} {problem.fix}" for problem in error.problems)
     return config, refused | why
-
-
-def _nest(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    nested: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        section, _, field = name.partition(".")
-        nested.setdefault(section, {})[field] = value
-    return nested
 
 
 def _without(finding: Finding, refused: dict[str, str]) -> Finding:

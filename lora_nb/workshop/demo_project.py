@@ -11,7 +11,7 @@ from lora_nb.errors import ProjectError
 from lora_nb.evaluation.grids import find_loras
 from lora_nb.evaluation.runs import plot_run
 from lora_nb.models.base import load_model
-from lora_nb.presets import advise_config
+from lora_nb.presets.advice import advise_config
 from lora_nb.project import Project, open_project
 from lora_nb.training.runs import train_project
 from lora_nb.workshop.demo import DEMO_PROMPTS, PLAIN_PROMPTS, TRIGGER, write_demo_pictures
