@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nb import __version__
-from lora_nb.adapters.hashes import hash_checkpoint
+from lora_nb.adapters.hashes import hash_checkpoint, name_checkpoint, vae_metadata
 from lora_nb.config import AdapterConfig, DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
 from lora_nb.config.optimizer import optimizer_arguments, optimizer_class
 from lora_nb.dataset.final_captions import looks_per_epoch
@@ -102,8 +102,7 @@ def training_metadata(config: TrainConfig, dataset: Dataset, plan: StepPlan, run
 
 
 def _of_run(run: RunFacts) -> dict[str, Any]:
-    base = Path(run.base_model)
-    short_hash, full_hash = hash_checkpoint(base.expanduser())
+    short_hash, full_hash = hash_checkpoint(Path(run.base_model).expanduser())
     return {
         "ss_session_id": run.session_id,
         "ss_training_started_at": run.started_at,
@@ -111,8 +110,7 @@ def _of_run(run: RunFacts) -> dict[str, Any]:
         "ss_output_name": run.output_name,
         "ss_epoch": run.epoch,
         "ss_steps": run.steps,
-        # a hub name is kept whole; a path tells nothing to others and much about the user
-        "ss_sd_model_name": base.name if base.expanduser().exists() else run.base_model,
+        "ss_sd_model_name": name_checkpoint(run.base_model),
         "ss_sd_model_hash": short_hash,
         "ss_new_sd_model_hash": full_hash,
         "ss_training_comment": f"made with lora_nb {__version__}",
@@ -149,6 +147,7 @@ def _of_model(config: TrainConfig, run: RunFacts) -> dict[str, Any]:
         "ss_base_model_version": _family_facts(config, run)["ss_base_model_version"],
         "ss_v2": config.model.family == "sd2",
         "ss_zero_terminal_snr": run.zero_terminal_snr,
+        **vae_metadata(config.model.vae),
     }
 
 

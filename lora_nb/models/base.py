@@ -68,6 +68,7 @@ class DiffusionModel(Protocol):
     denoiser: nn.Module  # the part that removes noise: U-Net or transformer
     text_encoders: Mapping[str, nn.Module]  # by their prefix in LoRA files, such as "lora_te"
     frozen_text_encoders: Mapping[str, nn.Module]  # those that no LoRA is made for: Flux's T5
+    tokenizers: Mapping[str, Any]  # what cuts captions for each text encoder into tokens; None where there is none
     vae: nn.Module
     takes_negative_prompt: bool
     objective: Objective  # read from the checkpoint's scheduler, unless the settings say otherwise

@@ -61,7 +61,7 @@ class Flux:
         self.frozen_text_encoders = TextEncoders(self.networks, (T5,))
         transformer = self.networks.shape("denoiser")
         join_projections(transformer)
-        self.tokenizer, self.t5_tokenizer = parts.tokenizer, parts.tokenizer_2
+        self.tokenizers: dict[str, Any] = {CLIP: parts.tokenizer, T5: parts.tokenizer_2}
         self.scheduler_config = parts.scheduler_config
         self.objective: Objective = FlowObjective()
         self.attached: Any = None
@@ -108,11 +108,9 @@ class Flux:
             raise ModelError(f"clip_skip is {clip_skip}, but Flux reads only CLIP's last word on the whole caption.")
         if max_tokens != 75 or weighted:
             raise ModelError("max_tokens and weights are CLIP's. Flux reads with T5: set model.t5_tokens.")
-        if self.tokenizer is None or self.t5_tokenizer is None:
-            raise ModelError(f"{self.base} has no tokenizer, so captions cannot be read.")
-        pooled = encode_clip(self.tokenizer, self.text_encoders[CLIP], captions).pooled
+        pooled = encode_clip(self._tokenizer(CLIP), self.text_encoders[CLIP], captions).pooled
         t5 = self.frozen_text_encoders[T5]
-        tokens = self.t5_tokenizer(
+        tokens = self._tokenizer(T5)(
             captions, padding="max_length", max_length=self.max_tokens + 1, truncation=True, return_tensors="pt"
         )
         mask = tokens.attention_mask.to(t5.device) if self._uses_mask else None
@@ -143,18 +141,16 @@ class Flux:
         return unpack(prediction, height, width)
 
     def count_tokens(self, caption: str) -> int:
-        if self.t5_tokenizer is None:
-            raise ModelError(f"{self.base} has no tokenizer, so captions cannot be read.")
-        return len(self.t5_tokenizer(caption, truncation=False, verbose=False).input_ids) - 1
+        return len(self._tokenizer(T5)(caption, truncation=False, verbose=False).input_ids) - 1
 
     def pipeline(self, scheduler: Any) -> Any:
         pipeline: Any = FluxPipeline(
             scheduler=scheduler,
             vae=self.vae,
             text_encoder=self.text_encoders[CLIP],
-            tokenizer=self.tokenizer,
+            tokenizer=self.tokenizers[CLIP],
             text_encoder_2=self.frozen_text_encoders[T5],
-            tokenizer_2=self.t5_tokenizer,
+            tokenizer_2=self.tokenizers[T5],
             transformer=self.denoiser,
         )
         pipeline.set_progress_bar_config(disable=True)
@@ -187,6 +183,12 @@ class Flux:
         self.device = torch.device(device) if device is not None else self.device
         self.dtype = dtype or self.dtype
         return self
+
+    def _tokenizer(self, part: str) -> Any:
+        tokenizer = self.tokenizers[part]
+        if tokenizer is None:
+            raise ModelError(f"{self.base} has no tokenizer, so captions cannot be read.")
+        return tokenizer
 
     def _attention(self, conditioning: Conditioning, tokens: int) -> dict[str, Any] | None:
         """What keeps the filling of short captions from being looked at: a mask over text and picture tokens."""

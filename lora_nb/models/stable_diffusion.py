@@ -57,7 +57,7 @@ class StableDiffusion:
         self.networks = Networks(config.base, networks)
         self.text_encoders = TextEncoders(self.networks, (TEXT_ENCODER,))
         self.frozen_text_encoders: dict[str, Any] = {}
-        self.tokenizer = parts.tokenizer
+        self.tokenizers = {TEXT_ENCODER: parts.tokenizer}
         self.scheduler_config = settle_schedule(parts.scheduler_config, config)
         self.objective: Objective = make_objective(self.scheduler_config)
         self.attached: Any = None
@@ -122,7 +122,7 @@ class StableDiffusion:
         pipeline: Any = StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=self.text_encoders[TEXT_ENCODER],
-            tokenizer=self.tokenizer,
+            tokenizer=self.tokenizers[TEXT_ENCODER],
             unet=self.denoiser,
             scheduler=scheduler,
             safety_checker=None,
@@ -156,9 +156,10 @@ class StableDiffusion:
         return self
 
     def _tokenizer(self) -> CLIPTokenizer:
-        if self.tokenizer is None:
+        tokenizer = self.tokenizers[TEXT_ENCODER]
+        if tokenizer is None:
             raise ModelError(f"{self.base} has no tokenizer, so captions cannot be read.")
-        return self.tokenizer
+        return tokenizer
 
 
 def load(source: ModelSource, config: ModelConfig, dtype: torch.dtype) -> StableDiffusion:

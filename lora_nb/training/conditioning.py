@@ -1,9 +1,11 @@
 """What does the model hear of a caption? Encoded anew while the text encoder learns, remembered while it does not."""
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +14,7 @@ from lora_nb.models.base import Conditioning, DiffusionModel
 from lora_nb.training.cache import fingerprint_module
 from lora_nb.training.entries import read_entry, write_entry
 
-TEXT_CACHE_VERSION = 1  # raised whenever the same caption would be encoded to something else
+TEXT_CACHE_VERSION = 2  # raised whenever the same caption would be encoded to something else
 REMEMBERED_BYTES = 200_000_000  # in memory: 800 captions of Stable Diffusion 1.x, 77 tokens of 768 numbers each
 LARGEST_CACHE = 4_000_000_000  # bytes on disk that a run takes without being asked
 
@@ -20,8 +22,9 @@ LARGEST_CACHE = 4_000_000_000  # bytes on disk that a run takes without being as
 class CaptionEncoder:
     """Turn captions into conditioning: `encode(["mochi, forest"])` => {"encoder_hidden_states": (B, 77, D)}.
 
-    folder: where encoded captions are kept between runs. An entry is named by the caption, how it is read and the text
-    encoders' weights, so an edited caption or another model finds no old entry, and a damaged entry is made again.
+    folder: where encoded captions are kept between runs. An entry is named by the caption, how it is read and what
+    reads it (tokenizers and text encoders), so an edited caption or another model finds no old entry, and a damaged
+    entry is made again.
     """
 
     def __init__(self, model: DiffusionModel, config: TrainConfig, folder: Path | None = None) -> None:
@@ -95,11 +98,23 @@ class CaptionEncoder:
     def _name_reading(self) -> str:
         """Everything but the caption that decides what becomes of it."""
         model, data = self._config.model, self._config.data
-        encoders = {**self._model.text_encoders, **getattr(self._model, "frozen_text_encoders", {})}
+        encoders = {**self._model.text_encoders, **self._model.frozen_text_encoders}
         weights = [f"{name}:{fingerprint_module(encoder)}" for name, encoder in encoders.items()]
+        words = [f"{name}:{fingerprint_tokenizer(part)}" for name, part in self._model.tokenizers.items()]
         length = [getattr(model, name, None) for name in ("t5_tokens", "t5_attention_mask")]
         reading = [model.family, model.clip_skip, data.max_tokens, data.weighted_captions, *length]
-        return "/".join(map(str, [TEXT_CACHE_VERSION, *weights, *reading]))
+        return "/".join(map(str, [TEXT_CACHE_VERSION, *weights, *words, *reading]))
+
+
+def fingerprint_tokenizer(tokenizer: Any) -> str:
+    """A hash of how captions are cut into tokens: two that cut one word otherwise have different ones."""
+    if tokenizer is None:
+        return ""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for state in ("padding", "truncation"):  # left over from the last caption that was read
+        rules.pop(state)
+    ends = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    return hashlib.sha256(json.dumps([rules, ends]).encode()).hexdigest()
 
 
 def _count_bytes(conditioning: Conditioning) -> int:

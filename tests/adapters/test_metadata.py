@@ -1,5 +1,6 @@
 """What a LoRA file says about itself, against a real file of kohya's."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,23 @@ def test_no_folder_of_the_user_is_written(config, dataset, plan, tmp_path):
     metadata = training_metadata(config, dataset, plan, replace(RUN, base_model=str(tmp_path / "my_model")))
     assert metadata["ss_sd_model_name"] == "my_model"
     assert not [key for key, value in metadata.items() if str(tmp_path.parent) in value]
+
+
+def test_another_vae_is_named_with_its_hashes(config, dataset, plan, tmp_path):
+    def about_vae(vae):
+        with_vae = config.model_copy(update={"model": config.model.model_copy(update={"vae": vae})})
+        metadata = training_metadata(with_vae, dataset, plan, RUN)
+        return {key: value for key, value in metadata.items() if "_vae_" in key}
+
+    content = bytes(range(256)) * 4500  # longer than the 1 MiB at which the old hash begins
+    (tmp_path / "fixed.safetensors").write_bytes(content)
+    assert about_vae(str(tmp_path / "fixed.safetensors")) == {
+        "ss_vae_name": "fixed.safetensors",
+        "ss_vae_hash": hashlib.sha256(content[2**20 : 2**20 + 2**16]).hexdigest()[:8],
+        "ss_new_vae_hash": hashlib.sha256(content).hexdigest(),
+    }
+    assert about_vae("owner/vae") == {"ss_vae_name": "owner/vae"}, "what is not on this machine has no hash"
+    assert about_vae("") == {}
 
 
 def test_every_choice_has_its_kohya_name():

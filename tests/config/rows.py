@@ -142,5 +142,5 @@ BY_HAND = {  # settings that the walk itself is made of, and the test that shows
     "model.base": "each family is walked with its own model",
     "adapter.continue_from": "needs a file: tests/adapters/test_settings.py",
     "model.vae": "tests/models/test_sources.py::test_another_vae_takes_the_place_of_the_models_own",
-    "model.other_parts": "tests/models/test_file_source.py::test_what_flux_needs_besides_its_file_is_said",
+    "model.other_parts": "tests/models/test_sources.py::test_a_single_flux_file_takes_its_other_parts_from_a_folder",
 }

@@ -3,8 +3,10 @@
 How to add a setting to the walk: one line in rows.py.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +78,13 @@ def test_every_setting_has_a_row():
     names = SETTINGS.keys()
     assert names - ROWS.keys() - BY_HAND.keys() == set(), "add a row to tests/config/rows.py"
     assert (ROWS.keys() | BY_HAND.keys()) - names == set(), "these settings are gone"
+
+
+def test_what_is_shown_by_hand_names_a_test_that_is_there():
+    root = Path(__file__).parents[2]
+    for name, where in BY_HAND.items():
+        for file, test in re.findall(r"(tests/\S+\.py)(?:::(\w+))?", where):
+            assert (root / file).is_file() and f"def {test}" in (root / file).read_text(), f"{name}: {where}"
 
 
 @pytest.mark.parametrize(("name", "family", "kind"), pairs_that_apply())

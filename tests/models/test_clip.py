@@ -12,9 +12,9 @@ def read(tiny_sd1):
 
     def run(caption, **more):
         with torch.no_grad():
-            return encode_clip(tiny_sd1.tokenizer, encoder, [caption], **more)
+            return encode_clip(tiny_sd1.tokenizers["lora_te"], encoder, [caption], **more)
 
-    run.tokenizer, run.encoder = tiny_sd1.tokenizer, encoder
+    run.tokenizer, run.encoder = tiny_sd1.tokenizers["lora_te"], encoder
     return run
 
 

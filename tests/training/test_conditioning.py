@@ -1,13 +1,17 @@
 """Encoded captions: kept while nothing changed, made again when anything did, and the same as freshly encoded."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
 from lora_nb.adapters.files import read_lora
 from lora_nb.config_file import change_settings
 from lora_nb.models.base import load_model
 from lora_nb.training import conditioning
-from lora_nb.training.conditioning import CaptionEncoder
+from lora_nb.training.conditioning import CaptionEncoder, fingerprint_tokenizer
 from lora_nb.training.runs import train_project
 
 TEXTS = ["mochi, forest", "mochi", ""]
@@ -61,6 +65,28 @@ def test_an_edited_caption_and_another_encoder_are_encoded_again(prepare):
     with torch.no_grad():
         next(prepare.model.text_encoders["lora_te"].parameters()).add_(0.01)
     assert prepare() == (True, 3)
+
+
+def test_another_tokenizer_is_encoded_again(prepare, tiny_sd1_folder, tmp_path):
+    prepare()
+    folder = shutil.copytree(tiny_sd1_folder / "tokenizer", tmp_path / "tokenizer")
+    words = json.loads((folder / "vocab.json").read_text())
+    words["o</w>"], words["i</w>"] = words["i</w>"], words["o</w>"]
+    (folder / "vocab.json").write_text(json.dumps(words))
+    own = dict(prepare.model.tokenizers)
+    prepare.model.tokenizers["lora_te"] = CLIPTokenizer.from_pretrained(folder)
+    assert prepare() == (True, 3)
+    prepare.model.tokenizers["lora_te"] = CLIPTokenizer.from_pretrained(folder, pad_token="!")
+    assert prepare() == (True, 3), "what fills short captions is heard, too"
+    prepare.model.tokenizers.update(own)
+    assert prepare() == (True, 0)
+
+
+def test_what_a_tokenizer_has_read_before_does_not_matter(tiny_flux):
+    tokenizer = tiny_flux.tokenizers["t5"]
+    before = fingerprint_tokenizer(tokenizer)
+    tokenizer(["mochi"], padding="max_length", max_length=12, truncation=True)
+    assert fingerprint_tokenizer(tokenizer) == before
 
 
 def test_a_damaged_entry_is_made_again(prepare):
