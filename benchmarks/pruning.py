@@ -9,6 +9,7 @@ and seeds. Takes about 15 minutes on two cores.
 import tempfile
 from pathlib import Path
 
+from lora_nb.dataset.images import REGULARISATION_FOLDER
 from lora_nb.evaluation.grids import find_loras
 from lora_nb.evaluation.runs import picture_settings
 from lora_nb.models.base import load_model
@@ -38,7 +39,7 @@ def measure(root: Path, pruned: bool, others: int) -> tuple[float, float, float,
     project = open_project(root)
     write_demo_pictures(project.images, repeats=REPEATS, pruned=pruned)
     if others:
-        write_other_pictures(project.images, repeats=others)
+        write_other_pictures(project.root / REGULARISATION_FOLDER, repeats=others)
     fill_if_empty(project)
     config = project.load_config()
     lora = find_loras(train_project(project))[-1]

@@ -1,14 +1,15 @@
 """What does a training step cost beside the U-Net itself? `python -m benchmarks.step_overhead`
 
 A full-size Stable Diffusion 1.5 U-Net with random weights at 256 px, float32, rank 8, latents and text cached: the
-median step of the training loop, divided by the median forward and backward pass of the bare U-Net to its inputs.
-Both are measured in turn in one process, so that a machine whose speed drifts does not favour one of them.
-Takes about 5 minutes on two cores and 8 GiB.
+time of a step of the training loop, divided by that of a forward and backward pass of the bare U-Net to its inputs.
+After each step comes a bare pass on a second U-Net that shares the weights, so that a machine whose speed drifts does
+not favour one of them. Printed is the median of the pairs' ratios, in seconds on the clock and of the processor.
+Takes about 5 minutes on two cores and 6 GiB.
 """
 
 import tempfile
 import time
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +29,7 @@ from lora_nb.training.loop import train
 from lora_nb.training.output import RunOutput
 from tests.tiny_models import SCHEDULER, make_text_encoder, make_vae
 
-TURNS, STEPS, SIDE, TEXT_WIDTH = 4, 8, 256, 768
+STEPS, WARM_UP, SIDE, TEXT_WIDTH = 32, 2, 256, 768
 SETTINGS = {
     "data": {"resolution": SIDE},
     "adapter": {"rank": 8, "alpha": 4, "train_text_encoder": False},
@@ -49,35 +50,55 @@ class KnownText(StableDiffusion):
         return {"encoder_hidden_states": self.text.expand(len(captions), -1, -1)}
 
 
+@dataclass
+class Clock:
+    """Seconds that passed, and seconds that this process's threads computed."""
+
+    wall: float
+    processor: float
+
+    def since(self) -> "Clock":
+        return Clock(time.perf_counter() - self.wall, time.process_time() - self.processor)
+
+
+def now() -> Clock:
+    return Clock(time.perf_counter(), time.process_time())
+
+
 def main() -> None:
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=TEXT_WIDTH, attention_head_dim=8)
+    shape = {"sample_size": 64, "cross_attention_dim": TEXT_WIDTH, "attention_head_dim": 8}
+    unet = UNet2DConditionModel(**shape)
+    with torch.device("meta"):
+        bare = UNet2DConditionModel(**shape)
+    bare.load_state_dict(unet.state_dict(), assign=True)
+    bare.requires_grad_(False)
     model = KnownText(ModelConfig(base="random"), Parts(unet, make_text_encoder(600), make_vae(), None, SCHEDULER))
-    config = make_config(SETTINGS)
-    bare: list[float] = []
-    steps: list[float] = []
-    for turn in range(1, TURNS + 1):
-        bare += [time_bare_pass(unet) for _ in range(STEPS)][1:]  # the first one warms up
-        steps += time_steps(model, config)[1:]
-        print(f"turn {turn} of {TURNS}: step {median(steps):.3f} s, bare pass {median(bare):.3f} s", flush=True)
-    print(f"median step / median bare pass = {median(steps) / median(bare):.3f} ({len(steps)} of each)")
+    pairs = time_steps(model, bare, make_config(SETTINGS))[WARM_UP:]
+    for name in ("wall", "processor"):
+        steps, passes = ([getattr(clock, name) for clock in clocks] for clocks in zip(*pairs, strict=True))
+        ratio = median(step / one for step, one in zip(steps, passes, strict=True))
+        print(f"{name:9}: step {median(steps):.3f} s, bare pass {median(passes):.3f} s, ratio {ratio:.3f}")
 
 
-def time_bare_pass(unet: nn.Module) -> float:
+def time_bare_pass(unet: nn.Module) -> Clock:
     latents = torch.randn(1, 4, SIDE // 8, SIDE // 8, requires_grad=True)
     text = torch.randn(1, 77, TEXT_WIDTH, requires_grad=True)
-    started = time.perf_counter()
+    started = now()
     unet(latents, torch.tensor([500]), text).sample.square().mean().backward()
-    return time.perf_counter() - started
+    return started.since()
 
 
-def time_steps(model: StableDiffusion, config: TrainConfig) -> list[float]:
-    """Train on one picture's latents, and return how long each step took."""
-    ends: list[float] = [0.0]
+def time_steps(model: StableDiffusion, bare: nn.Module, config: TrainConfig) -> list[tuple[Clock, Clock]]:
+    """Train on one picture's latents: how long each step took, and the bare pass after it."""
+    pairs: list[tuple[Clock, Clock]] = []
+    started = now()
 
     def listen(event: TrainEvent) -> None:
+        nonlocal started
         if isinstance(event, StepDone):
-            ends.append(event.seconds)
+            pairs.append((started.since(), time_bare_pass(bare)))
+        started = now()
 
     with tempfile.TemporaryDirectory() as folder:
         item = ImageItem(Path(folder) / "a.png", SIDE, SIDE, "mochi", True, STEPS, "mochi")
@@ -86,7 +107,7 @@ def time_steps(model: StableDiffusion, config: TrainConfig) -> list[float]:
         images = [CachedImage(item, fit_picture(SIDE, SIDE, config.data), latents, torch.zeros_like(latents))]
         output = RunOutput(Path(folder), "random", config, dataset, plan_steps(dataset, config), listen)
         train(model, images, config, output, listen)
-    return [after - before for before, after in pairwise(ends)]
+    return pairs
 
 
 if __name__ == "__main__":
