@@ -64,7 +64,7 @@ class RunConfig(Section):
         "Channels last",
         "Lays the numbers of a convolution's pictures side by side, place by place: the order that GPUs with tensor "
         "cores like in fp16 and bf16. The LoRA is the same.",
-        kohya="channels_last",
+        kohya="(none)",
         advanced=True,
         not_for={"flux": "it is a transformer, which has no convolutions."},
     )

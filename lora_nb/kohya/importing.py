@@ -8,15 +8,18 @@ from lora_nb.config import WORKSHOP_MODEL, TrainConfig, list_settings
 from lora_nb.config.applicability import find_inapplicable, off_values
 from lora_nb.config_file import make_config, nest_settings
 from lora_nb.errors import ConfigError
-from lora_nb.kohya.model_rules import MODEL_RULES, expand, find_family, find_kind
-from lora_nb.kohya.noise_rules import NOISE_RULES
+from lora_nb.kohya.block_rules import BLOCK_RULES, INDICES
+from lora_nb.kohya.model_rules import MODEL_RULES, expand
+from lora_nb.kohya.noise_rules import NOISE_RULES, default_noise_levels
+from lora_nb.kohya.optimizer_rules import OPTIMIZER_RULES, default_weight_decay
 from lora_nb.kohya.reading import read_kohya_file
 from lora_nb.kohya.report import Finding, KohyaImport
 from lora_nb.kohya.rules import Left, Taken, load_reasons, not_needed, not_supported
-from lora_nb.kohya.training_rules import TRAINING_RULES, default_weight_decay
+from lora_nb.kohya.trained import find_family, find_kind
+from lora_nb.kohya.training_rules import TRAINING_RULES
 from lora_nb.kohya.values import Values, is_empty, is_on, name_of
 
-RULES = MODEL_RULES | TRAINING_RULES | NOISE_RULES
+RULES = MODEL_RULES | BLOCK_RULES | OPTIMIZER_RULES | TRAINING_RULES | NOISE_RULES
 ASSUMED = {  # what Kohya does when its file says nothing, where ours would do something else
     "noise.offset": 0.0,
     "noise.adaptive": 0.0,
@@ -47,7 +50,7 @@ def import_values(found: dict[str, Any]) -> KohyaImport:
     make_config(nest_settings(start))  # or say that this family and adapter do not go together
     findings = [_judge(key, value, values) for key, value in found.items()]
     named = {name for finding in findings for name in finding.settings}
-    assumed = ASSUMED | {"optimizer.weight_decay": default_weight_decay(values)}
+    assumed = ASSUMED | {"optimizer.weight_decay": default_weight_decay(values)} | default_noise_levels(values)
     assumed = {name: value for name, value in assumed.items() if name not in named}
     config, refused = _accept(start, assumed, {k: v for finding in findings for k, v in finding.settings.items()})
     findings = [_without(finding, refused) for finding in findings]
@@ -71,7 +74,7 @@ def _apply(name: str, value: Any, values: Values) -> Taken | Left:
     rule, reason = RULES.get(name), _REASONS.get(name)
     if rule is None and reason is None:
         return Left("not known", "No version of Kohya's programs that was looked at has it.")
-    if is_empty(value):
+    if is_empty(value) and not (name in INDICES and value == "none"):
         return not_needed("It is empty.")
     if rule is None:
         assert reason is not None
@@ -104,8 +107,9 @@ def _accept(
     waiting = {name: value for name, value in waiting.items() if name not in refused}
     config = make_config(nest_settings(taken))
     why: dict[str, str] = {}
-    while waiting.keys() != why.keys():  # until a whole round changes nothing: some need others that come later
-        why = {}
+    before = len(waiting) + 1
+    while len(waiting) < before:  # until a whole round takes nothing: some need others that come later
+        before, why = len(waiting), {}
         for name, value in list(waiting.items()):
             try:
                 config = make_config(nest_settings(taken | {name: value}))

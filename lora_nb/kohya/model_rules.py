@@ -3,9 +3,9 @@
 import json
 import shlex
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
-from lora_nb.errors import ConfigError, Problem
 from lora_nb.kohya.rules import (
     OFF,
     Left,
@@ -20,27 +20,10 @@ from lora_nb.kohya.rules import (
     when,
     whole,
 )
+from lora_nb.kohya.trained import find_family, find_kind, for_flux, trains_text_encoder
 from lora_nb.kohya.values import Values, is_on, read_arguments, read_number, read_whole
 
-KINDS = {  # LoRA_type of the form, or the algorithm that lycoris is asked for => ours
-    "standard": "lora",
-    "flux1": "lora",
-    "kohya locon": "locon",
-    "lycoris/locon": "locon",
-    "kohya loha": "loha",
-    "lycoris/loha": "loha",
-    "kohya lokr": "lokr",
-    "lycoris/lokr": "lokr",
-    "networks.lora": "lora",
-    "networks.lora_flux": "lora",
-    "networks.loha": "loha",
-    "networks.lokr": "lokr",
-    "lora": "lora",
-    "locon": "locon",
-    "loha": "loha",
-    "lokr": "lokr",
-}
-NOT_TRAINED = ("sd3", "chroma", "lumina", "hunyuan", "anima", "auraflow")
+PLACEHOLDER = not_needed("It is only a placeholder.")
 SAMPLERS = {
     "euler": "euler",
     "k_euler": "euler",
@@ -60,49 +43,6 @@ PROMPT_FLAGS: dict[str, tuple[str, Callable[[str], Any]]] = {  # of a sample pro
 }
 
 
-def find_family(values: Values) -> str:
-    """Which of our families do these settings train? Raises ConfigError for one that is not trained here."""
-    version = values.text("base_model_version").lower()
-    kind = values.text("LoRA_type").lower() + values.text("network_module").lower()
-    for name in NOT_TRAINED:
-        if (
-            name in version
-            or name in kind
-            or any(values.flag(key) for key in values if key.startswith(f"{name}_check"))
-        ):
-            fix = "Stable Diffusion 1.x, 2.x, SDXL and Flux can be."
-            problem = Problem("model", f"They are for the family {name!r}, which is not trained here.", fix)
-            raise ConfigError("These settings cannot be imported.", [problem])
-    if values.flag("flux1_checkbox") or version.startswith("flux") or "flux" in kind:
-        return "flux"
-    if values.flag("sdxl") or version.startswith("sdxl"):
-        return "sdxl"
-    return "sd2" if values.flag("v2") or version.startswith("sd_v2") else "sd1"
-
-
-def find_kind(values: Values) -> str:
-    """Which adapter do they train? "" for one that is not here."""
-    module = values.text("network_module").lower()
-    asked = values.text("algo").lower() or ("locon" if module.startswith("lycoris") else module)
-    if module == "networks.lora" and values.number("conv_dim"):
-        asked = "locon"
-    kind = KINDS.get(values.text("LoRA_type").lower() or asked or "standard", "")
-    return "dora" if values.flag("dora_wd") and kind in ("lora", "locon") else kind
-
-
-def trains_text_encoder(values: Values) -> bool:
-    """Kohya leaves it alone when told so, when its outputs are cached, or when its rate alone is 0."""
-    cached = values.flag("sdxl") and values.flag("sdxl_cache_text_encoder_outputs")
-    if cached or values.flag("network_train_unet_only") or values.flag("cache_text_encoder_outputs"):
-        return False
-    return not ("text_encoder_lr" in values and not values.number("text_encoder_lr") and values.number("unet_lr"))
-
-
-def trains_denoiser(values: Values) -> bool:
-    only_text = "unet_lr" in values and not values.number("unet_lr") and values.number("text_encoder_lr") > 0
-    return not (values.flag("network_train_text_encoder_only") or only_text)
-
-
 def _adapter(value: Any, values: Values) -> Taken | Left:
     kind = find_kind(values)
     if not kind:
@@ -110,14 +50,32 @@ def _adapter(value: Any, values: Values) -> Taken | Left:
     return Taken({"adapter.kind": kind})
 
 
+def _is_placeholder(value: Any) -> bool:
+    return "put the full path" in str(value).lower()  # what Kohya_SS's example files say
+
+
 def _base(value: Any, values: Values) -> Taken | Left:
-    if "put the full path" in str(value).lower():
-        return not_needed("It is only a placeholder.")
+    if _is_placeholder(value):
+        return PLACEHOLDER
     return Taken({"model.base": str(value)})
 
 
 def _model_name(value: Any, values: Values) -> Taken | Left:
     return not_supported("A LoRA file only knows its base model's name: set model.base to where you have it.")
+
+
+def _vae_name(value: Any, values: Values) -> Taken | Left:
+    return not_supported("A LoRA file only knows its VAE's name: set model.vae to where you have it.")
+
+
+def _other_part(value: Any, values: Values) -> Taken | Left:
+    """Flux's text encoders and VAE: three files there, one folder here."""
+    if _is_placeholder(value):
+        return PLACEHOLDER
+    places = [PurePath(values.text(key).replace("\\", "/")).parent for key in ("clip_l", "t5xxl", "ae")]
+    if len(set(places)) > 1:
+        return not_supported("Put clip_l, t5xxl and ae into one folder, and name it in model.other_parts.")
+    return Taken({"model.other_parts": str(places[0])}, "T5's tokenizer.json must be in that folder, too.")
 
 
 def _version(value: Any, values: Values) -> Taken | Left:
@@ -235,12 +193,14 @@ MODEL_RULES: dict[str, Rule] = {
     "pretrained_model_name_or_path": _base,
     "sd_model_name": _model_name,
     "vae": text("model.vae"),
+    "vae_name": _vae_name,
+    **dict.fromkeys(("clip_l", "t5xxl", "ae"), for_flux(_other_part)),
     "clip_skip": whole("model.clip_skip"),
     "v_parameterization": _v_prediction,
     "zero_terminal_snr": _zero_snr,
-    "guidance_scale": number("model.guidance"),
-    "apply_t5_attn_mask": flag("model.t5_attention_mask"),
-    "t5xxl_max_token_length": whole("model.t5_tokens"),
+    "guidance_scale": for_flux(number("model.guidance")),
+    "apply_t5_attn_mask": for_flux(flag("model.t5_attention_mask")),
+    "t5xxl_max_token_length": for_flux(whole("model.t5_tokens")),
     "LoRA_type": _adapter,
     "network_module": _adapter,
     "algo": _adapter,
@@ -259,7 +219,7 @@ MODEL_RULES: dict[str, Rule] = {
     "rank_dropout": number("adapter.rank_dropout"),
     "module_dropout": number("adapter.module_dropout"),
     "scale_weight_norms": number("adapter.scale_weight_norms"),
-    "train_blocks": text("adapter.flux_blocks"),
+    "train_blocks": for_flux(text("adapter.flux_blocks")),
     "lora_network_weights": text("adapter.continue_from"),
     "network_train_unet_only": _only_unet,
     "network_train_text_encoder_only": _only_text,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lora_nb.config import TrainConfig, list_settings, read_setting
+from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config.applicability import find_inapplicable, off_values
 from lora_nb.config_file import load_config, make_config, save_config
 from lora_nb.errors import ConfigError
 from lora_nb.kohya.importing import RULES, import_kohya, import_values
 from lora_nb.kohya.rules import load_reasons
-from lora_nb.kohya.values import read_arguments, read_sides
+from lora_nb.kohya.values import name_of, read_arguments, read_sides
 
 DATA = Path(__file__).parent.parent / "data"
 FILES = sorted((DATA / "kohya").glob("*.json"))
@@ -93,6 +93,11 @@ EXPECTED = {  # what a person reads in these files
         "optimizer.text_encoder_learning_rate": 5e-5,
     },
 }
+
+
+FLUX = {"flux1_checkbox": True}
+LOGIT = FLUX | {"timestep_sampling": "sigma", "weighting_scheme": "logit_normal"}
+MIN_LR = {"lr_scheduler": "cosine_with_min_lr"}
 
 
 def outcome_of(values, key):
@@ -242,6 +247,38 @@ def test_an_unknown_key_is_called_unknown():
         ({"unet_lr": 1e-4, "text_encoder_lr": 0}, "text_encoder_lr", "imported", {"adapter.train_text_encoder": False}),
         ({"text_encoder_lr": "[3e-05, 3e-05]"}, "text_encoder_lr", "imported", {
             "optimizer.text_encoder_learning_rate": 3e-5}),
+        (MIN_LR | {"lr_scheduler_min_lr_ratio": "0.1"}, "lr_scheduler_min_lr_ratio", "imported", {
+            "optimizer.min_ratio": 0.1}),
+        (MIN_LR | {"lr_scheduler_num_cycles": 1}, "lr_scheduler_num_cycles", "not needed", {}),
+        (MIN_LR | {"lr_scheduler_num_cycles": 3}, "lr_scheduler_num_cycles", "not supported", {}),
+        ({"lr_scheduler": "constant", "lr_scheduler_min_lr_ratio": 0.1}, "lr_scheduler_min_lr_ratio", "not needed", {}),
+        ({"lr_scheduler": "inverse_sqrt", "lr_scheduler_timescale": 500}, "lr_scheduler_timescale", "imported", {
+            "optimizer.timescale": 500}),
+        ({"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": 50, "max_train_steps": 200}, "lr_decay_steps",
+         "imported", {"optimizer.decay_ratio": 0.25}),
+        ({"lr_scheduler": "piecewise_constant", "lr_scheduler_args": ["step_rules=1:10,0.1:20,0.01"]},
+         "lr_scheduler_args", "imported", {"optimizer.step_rules": "1:10,0.1:20,0.01"}),
+        ({"lr_scheduler": "cosine", "lr_scheduler_args": "eta_min=0"}, "lr_scheduler_args", "not supported", {}),
+        ({"loraplus_unet_lr_ratio": 16, "network_train_unet_only": True}, "loraplus_unet_lr_ratio", "imported", {
+            "optimizer.loraplus_ratio": 16}),
+        ({"loraplus_unet_lr_ratio": 16}, "loraplus_unet_lr_ratio", "not supported", {}),
+        ({"loraplus_unet_lr_ratio": 16, "loraplus_lr_ratio": 16}, "loraplus_unet_lr_ratio", "imported", {
+            "optimizer.loraplus_ratio": 16}),
+        ({"caption_separator": ","}, "caption_separator", "not needed", {}),
+        ({"caption_separator": ";"}, "caption_separator", "not supported", {}),
+        (LOGIT | {"logit_mean": "1"}, "logit_mean", "imported", {"noise.sigmoid_mean": -1}),
+        (LOGIT | {"logit_std": "0.5"}, "logit_std", "imported", {"noise.sigmoid_scale": 0.5}),
+        (LOGIT | {"sigmoid_scale": 1}, "sigmoid_scale", "not needed", {}),
+        (LOGIT | {"timestep_sampling": "shift", "logit_mean": 1}, "logit_mean", "not needed", {}),
+        (FLUX | {"weighting_scheme": "mode", "mode_scale": 1.2}, "mode_scale", "imported", {"noise.mode_scale": 1.2}),
+        (FLUX | {"min_snr_gamma": 7}, "min_snr_gamma", "not needed", {}),
+        (FLUX | {"max_timestep": 900}, "max_timestep", "not needed", {}),
+        ({"guidance_scale": 3.5}, "guidance_scale", "not needed", {}),
+        (FLUX | {"clip_l": "a/clip.safetensors", "t5xxl": "a/t5.safetensors", "ae": "a/ae.safetensors"}, "t5xxl",
+         "imported", {"model.other_parts": "a"}),
+        (FLUX | {"clip_l": "a/clip.safetensors", "t5xxl": "b/t5.safetensors"}, "t5xxl", "not supported", {}),
+        ({"ss_vae_name": "fixed.safetensors"}, "ss_vae_name", "not supported", {}),
+        ({"dim_from_weights": True}, "dim_from_weights", "not needed", {}),
     ],
 )  # fmt: skip
 def test_a_key_becomes_what_kohya_does_with_it(values, key, outcome, settings):
@@ -261,6 +298,34 @@ def test_a_file_without_noise_settings_trains_without_them_as_kohya_would():
     result = import_values({"network_dim": 8})
     assert result.config.noise.offset == 0 and result.config.loss.weighting == "none"
     assert result.assumed["noise.offset"] == 0 and "noise.offset=0.0" in result.describe()
+
+
+def test_a_setting_that_needs_another_comes_over_wherever_that_stands():
+    lokr = {"LoRA_type": "LyCORIS/LoKr"}
+    config = import_values(lokr | {"conv_alpha": 4, "rank_dropout": 0.1, "conv_dim": 8}).config
+    assert (config.adapter.conv_alpha, config.adapter.conv_rank, config.adapter.rank_dropout) == (4, 8, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "sampling"),
+    [
+        ({}, "uniform"),
+        ({"weighting_scheme": "logit_normal"}, "sigmoid"),
+        ({"timestep_sampling": "sigma", "weighting_scheme": "mode"}, "mode"),
+        ({"timestep_sampling": "flux_shift", "weighting_scheme": "mode"}, "resolution_shift"),
+    ],
+)
+def test_flux_draws_noise_levels_as_kohya_would(values, sampling):
+    assert import_values(FLUX | values).config.noise.timestep_sampling == sampling
+
+
+def test_every_key_that_a_setting_is_named_after_is_imported():
+    """What a setting says to be called in Kohya is read, so that no setting is forgotten."""
+    in_arguments = {"weight_decay", "step_rules"}  # of optimizer_args and lr_scheduler_args
+    for name, field in list_settings():
+        named = re.findall(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b", facts_of(field)["kohya"])
+        for key in set(named) - in_arguments - {"cache_text_encoder_outputs_to_disk", "dim_from_weights"}:
+            assert name_of(key) in RULES, f"{name}: {key}"
 
 
 def test_the_report_counts_and_names_every_key():
