@@ -6,17 +6,17 @@ Heavy imports happen inside the commands, so that `lora-nb --help` answers at on
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lora_nb.caption_commands import caption, prune
+from lora_nb.terminal import MARKS, ProjectFolder, print_problems, progress_bar
+
 if TYPE_CHECKING:
     from lora_nb.config import TrainConfig
     from lora_nb.dataset.images import Dataset
-    from lora_nb.errors import Problem
 
 app = typer.Typer(
     help="From a folder of pictures to a tested LoRA for Stable Diffusion.",
@@ -25,9 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-ProjectFolder = Annotated[Path, typer.Argument(help="The project's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-MARKS = {"error": "✗", "warning": "!", "note": "·"}
 
 
 def main() -> None:
@@ -113,6 +111,10 @@ def import_kohya_settings(
         print(f"Saved in {project.config_file}")
 
 
+app.command()(caption)
+app.command()(prune)
+
+
 @app.command()
 def check(folder: ProjectFolder) -> None:
     """Look for everything that would spoil a training, before it starts."""
@@ -125,7 +127,7 @@ def check(folder: ProjectFolder) -> None:
     dataset, config = scan_images(project.images), project.load_config()
     problems = [*check_dataset(dataset, config), *find_cautions(config)]
     print(f"{len(dataset.items)} pictures in {project.images}")
-    _print_problems(problems)
+    print_problems(problems)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
 
@@ -205,7 +207,7 @@ def grid(
 
     numbers = tuple(_read_number(text) for text in weights.split(","))
     choice = GridChoice(prompts=tuple(prompt or ()), weights=numbers, columns=columns, seed=seed)
-    with _progress_bar("pictures") as on_progress:
+    with progress_bar("pictures") as on_progress:
         path = plot_run(find_project(folder), choice, run=run, on_progress=on_progress)
     print(f"Plot: {path}")
 
@@ -246,23 +248,9 @@ def doctor(folder: Annotated[Path, typer.Argument(help="The folder to work in.")
     for name, version in installed_versions().items():
         print(f"  {name:14} {version}")
     problems = find_problems(folder)
-    _print_problems(problems)
+    print_problems(problems)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar in the terminal for functions that report (done, total)."""
-    from tqdm.auto import tqdm
-
-    with tqdm(unit=unit, mininterval=1.0) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def _print_cut_captions(dataset: "Dataset", config: "TrainConfig") -> None:
@@ -277,13 +265,6 @@ def _print_cut_captions(dataset: "Dataset", config: "TrainConfig") -> None:
         return
     for problem in check_lengths(dataset, config, load_model(config.model)):
         print(f"{MARKS[problem.severity]} {problem}")
-
-
-def _print_problems(problems: "list[Problem]") -> None:
-    for problem in problems:
-        print(f"{MARKS[problem.severity]} {problem}")
-    if not any(problem.severity == "error" for problem in problems):
-        print("✓ Nothing stands in the way." if problems else "✓ Nothing to mend.")
 
 
 def _read_change(text: str) -> tuple[str, Any]:

@@ -30,6 +30,8 @@ ORDER = [
     {"training"},
     {"evaluation"},
     {"widgets"},
+    {"terminal"},
+    {"caption_commands"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

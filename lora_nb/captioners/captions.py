@@ -1,14 +1,18 @@
 """Captions for a whole dataset by a captioner: written picture by picture, so that a cut loses nothing."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from PIL import Image
 
 from lora_nb.dataset.images import Dataset, ImageItem, open_picture
-from lora_nb.dataset.tags import CaptionChange, caption_path, join_tags, read_caption, split_tags, write_caption
+from lora_nb.dataset.tags import CaptionChange, caption_path, change_caption, join_tags, read_caption, split_tags
 from lora_nb.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from lora_nb.captioners.wd import WdTagger
 
 Existing = Literal["skip", "replace", "append", "prepend"]
 
@@ -20,28 +24,54 @@ class Captioner(Protocol):
     def describe_device(self) -> str: ...
 
 
-def load_captioner(name: str, base: str | Path | None = None, device: str = "cpu") -> Captioner:
-    """Load a captioner by its kind, "wd" for drawings or "florence" for photographs; `base` is a folder or hub name."""
+def load_captioner(name: str, base: str | Path | None = None, device: str = "cpu", **options: Any) -> Captioner:
+    """Load a captioner by its kind: "wd" tags drawings, "florence" describes photographs.
+
+    base: a folder or a hub name; None takes the kind's usual one from the hub. options: for wd what WdTagger.caption
+    takes (threshold, character_threshold, unwanted), for florence its task. Others raise ConfigError.
+    """
     if name not in CAPTIONERS:
         fix = f"Choose one of: {', '.join(CAPTIONERS)}."
         raise ConfigError("There is no such captioner.", [Problem("captioner", f"{name!r} is unknown.", fix)])
-    return CAPTIONERS[name](base, device)
+    known = OPTIONS[name]
+    fix = f"Leave it out. {name} takes: {', '.join(known)}."
+    if problems := [Problem(option, f"{name} does not take it.", fix) for option in options if option not in known]:
+        raise ConfigError("The captioner would not look at every option.", problems)
+    return CAPTIONERS[name](base, device, options)
 
 
-def _load_wd(base: str | Path | None, device: str) -> Captioner:
+@dataclass(frozen=True)
+class TunedTagger:
+    """A WD tagger that is asked with the same options for every picture."""
+
+    tagger: "WdTagger"
+    options: dict[str, Any]
+
+    def caption(self, picture: Image.Image) -> str:
+        return self.tagger.caption(picture, **self.options)
+
+    def describe_device(self) -> str:
+        return self.tagger.describe_device()
+
+
+def _load_wd(base: str | Path | None, device: str, options: dict[str, Any]) -> Captioner:
     from lora_nb.captioners.wd import WD_TAGGER, WdTagger
 
-    return WdTagger(base or WD_TAGGER)
+    return TunedTagger(WdTagger(base or WD_TAGGER), options)
 
 
-def _load_florence(base: str | Path | None, device: str) -> Captioner:
+def _load_florence(base: str | Path | None, device: str, options: dict[str, Any]) -> Captioner:
     from lora_nb.captioners.florence import FLORENCE, Florence
 
-    return Florence(base or FLORENCE, device)
+    return Florence(base or FLORENCE, device, **options)
 
 
-# to add one: write its file and a function here
-CAPTIONERS: dict[str, Callable[[str | Path | None, str], Captioner]] = {"wd": _load_wd, "florence": _load_florence}
+# to add one: write its file, a function here, and what it can be asked for
+CAPTIONERS: dict[str, Callable[[str | Path | None, str, dict[str, Any]], Captioner]] = {
+    "wd": _load_wd,
+    "florence": _load_florence,
+}
+OPTIONS = {"wd": ("threshold", "character_threshold", "unwanted"), "florence": ("task",)}
 
 
 def caption_dataset(
@@ -57,13 +87,15 @@ def caption_dataset(
 
     existing: what happens to captions that are there: "skip" leaves them, "replace" writes them anew, "append" and
     "prepend" add what they do not say yet. Each caption is written as soon as it is made, and doing the same again
-    changes nothing: a run that was cut goes on where it stopped.
+    changes nothing: a run that was cut goes on where it stopped. Regularisation pictures get no trigger words. What was
+    there before the first change is kept as .txt.bak.
     """
     changes = []
     for done, item in enumerate(dataset.items, start=1):
         before = read_caption(item.path)
         if not (existing == "skip" and before):
-            after = _merge(before or "", caption(open_picture(item.path)), existing, trigger_words)
+            first = () if item.is_regularisation else trigger_words
+            after = _merge(before or "", caption(open_picture(item.path)), existing, first)
             if after != (before or ""):
                 changes.append(_write(item, before or "", after, dry_run))
         on_progress(done, len(dataset.items))
@@ -83,5 +115,5 @@ def _merge(before: str, found: str, existing: Existing, trigger_words: tuple[str
 
 def _write(item: ImageItem, before: str, after: str, dry_run: bool) -> CaptionChange:
     if not dry_run:
-        write_caption(item.path, after)
+        change_caption(item.path, after)
     return CaptionChange(caption_path(item.path), before, after)

@@ -55,6 +55,13 @@ def tags_to_prune(advice: Iterable[TagAdvice]) -> list[str]:
     return [each.tag for each in advice if each.advice == "prune"]
 
 
+def choose_pruned(advice: Iterable[TagAdvice], also: Iterable[str] = (), keep: Iterable[str] = ()) -> list[str]:
+    """The tags that should go by the advice, with some more, and without some that the user wants to keep."""
+    kept = {_plain(tag) for tag in keep}
+    chosen = {_plain(tag): tag for tag in [*tags_to_prune(advice), *also]}
+    return [tag for name, tag in chosen.items() if name not in kept]
+
+
 def preview_pruning(captions: Iterable[str], pruned: Iterable[str]) -> tuple[list[str], list[str]]:
     """What the trigger word will mean, and what stays promptable, when these tags are pruned: two lists of tags."""
     gone = {_plain(tag) for tag in pruned}

@@ -52,6 +52,15 @@ def write_caption(picture: Path, caption: str) -> None:
     write_whole(caption_path(picture), " ".join(caption.split()).encode())
 
 
+def change_caption(picture: Path, caption: str) -> None:
+    """Save an edited caption, and keep what was there before the first edit beside it: 001.txt.bak."""
+    path = caption_path(picture)
+    original = path.with_name(f"{path.name}.bak")
+    if path.is_file() and not original.exists():
+        write_whole(original, path.read_bytes())
+    write_caption(picture, caption)
+
+
 def split_tags(caption: str) -> list[str]:
     """Split a caption at its commas; a sentence without commas is one tag."""
     return [tag for part in caption.split(",") if (tag := " ".join(part.split()))]
@@ -74,7 +83,8 @@ def count_tags(captions: Iterable[str]) -> Counter[str]:
 def remove_tags(dataset: Dataset, tags: Iterable[str], *, dry_run: bool = False) -> list[CaptionChange]:
     """Prune tags from every caption, so that the trigger word takes over what they said.
 
-    Writes the files, unless `dry_run`; returns what changed. Upper case and underscores make no difference.
+    Writes the files, unless `dry_run`, and keeps the originals as .txt.bak; returns what changed. Upper case and
+    underscores make no difference. Regularisation pictures keep their tags: they show the class, not the subject.
     """
     unwanted = {_plain(tag) for tag in tags}
     return _edit(dataset, lambda caption: [tag for tag in split_tags(caption) if _plain(tag) not in unwanted], dry_run)
@@ -83,7 +93,8 @@ def remove_tags(dataset: Dataset, tags: Iterable[str], *, dry_run: bool = False)
 def add_trigger_words(dataset: Dataset, words: Iterable[str], *, dry_run: bool = False) -> list[CaptionChange]:
     """Put trigger words first in every caption; pictures without one get a caption of nothing else.
 
-    Words that a caption has already are moved to the front, so that doing it twice changes nothing.
+    Words that a caption has already are moved to the front, so that doing it twice changes nothing. The originals are
+    kept as .txt.bak. Regularisation pictures, which show the class and not the subject, get none.
     """
     first = [word for item in words for word in split_tags(item)]
     known = {_plain(word) for word in first}
@@ -108,7 +119,8 @@ def training_caption(item: ImageItem, data: DataConfig) -> str:
 
 def _edit(dataset: Dataset, change: Callable[[str], list[str]], dry_run: bool) -> list[CaptionChange]:
     """Change every caption file once: read all of them first, so that one bad file stops the edit before it starts."""
-    pictures = {caption_path(item.path): item.path for item in dataset.items}  # a.png and a.jpg share one
+    items = [item for item in dataset.items if not item.is_regularisation]
+    pictures = {caption_path(item.path): item.path for item in items}  # a.png and a.jpg share one
     changes: list[CaptionChange] = []
     problems: list[Problem] = []
     for path, picture in pictures.items():
@@ -123,7 +135,7 @@ def _edit(dataset: Dataset, change: Callable[[str], list[str]], dry_run: bool) -
     if problems:
         raise DatasetError("No caption was changed, because some cannot be read.", problems)
     for edit in changes if not dry_run else ():
-        write_caption(pictures[edit.path], edit.after)
+        change_caption(pictures[edit.path], edit.after)
     return changes
 
 

@@ -80,6 +80,29 @@ def test_the_tagger_that_ships_captions_the_demo(tmp_path):
     assert "WD tagger on CPU" in tagger.describe_device()
 
 
+def test_the_class_in_general_gets_no_trigger_words(tmp_path):
+    folders = [tmp_path / "images" / "2_mochi", tmp_path / "regularisation" / "1_creature"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8), "red").save(folder / "a.png")
+    caption_dataset(scan_images(tmp_path / "images"), lambda _: "hat", trigger_words=("mochi",))
+    assert [(folder / "a.txt").read_text().strip() for folder in folders] == ["mochi, hat", "hat"]
+
+
+def test_replaced_captions_are_kept(folder):
+    for words in ("hat", "scarf"):
+        caption_dataset(scan_images(folder), lambda _, words=words: words, existing="replace")
+    assert read(folder) == ["scarf", "scarf"]
+    assert (folder / "a.txt.bak").read_text().strip() == "old tag, smile"
+
+
+def test_an_option_that_a_captioner_would_ignore_is_refused():
+    with pytest.raises(ConfigError, match=r"task(.|\n)*wd takes: threshold, character_threshold, unwanted"):
+        load_captioner("wd", TAGGER_FOLDER, task="short")
+    with pytest.raises(ConfigError, match=r"threshold(.|\n)*florence takes: task"):
+        load_captioner("florence", threshold=0.5)
+
+
 def test_an_unknown_captioner_is_named():
     with pytest.raises(ConfigError, match="Choose one of: wd, florence"):
         load_captioner("blip")

@@ -113,6 +113,27 @@ def test_one_unreadable_caption_stops_an_edit_before_it_starts(dataset):
     assert "smile" in (read_caption(dataset.items[0].path) or "")
 
 
+def test_the_first_original_of_an_edited_caption_is_kept(dataset):
+    remove_tags(dataset, ["smile"])
+    remove_tags(dataset, ["red background"])
+    folder = dataset.items[0].path.parent
+    assert captions(dataset)["a"] == "Long_Hair"
+    assert (folder / "a.txt.bak").read_text().strip() == "smile, Long_Hair, red background"
+    add_trigger_words(dataset, ["mochi"])
+    assert not (folder / "c.txt.bak").exists(), "there was none"
+    assert scan_images(folder.parent).problems == (), "it is no caption that somebody forgot"
+
+
+def test_edits_leave_regularisation_pictures_alone(tmp_path):
+    save(tmp_path / "images" / "2_mochi" / "a.png", "smile, hat")
+    save(tmp_path / "regularisation" / "1_creature" / "b.png", "hat, creature")
+    dataset = scan_images(tmp_path / "images")
+    assert len(dataset.items) == 2
+    remove_tags(dataset, ["hat"])
+    add_trigger_words(dataset, ["mochi"])
+    assert [read_caption(item.path) for item in dataset.items] == ["mochi, smile", "hat, creature"]
+
+
 def test_a_shared_caption_is_edited_once(tmp_path):
     save(tmp_path / "a.png", "smile, hat")
     save(tmp_path / "a.jpg")

@@ -1,0 +1,36 @@
+"""What the commands share: the project's folder as an argument, a progress bar, and how findings are printed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lora_nb.errors import Problem
+
+ProjectFolder = Annotated[Path, typer.Argument(help="The project's folder.")]
+MARKS = {"error": "✗", "warning": "!", "note": "·"}
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar in the terminal for functions that report (done, total)."""
+    from tqdm.auto import tqdm
+
+    with tqdm(unit=unit, mininterval=1.0) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def print_problems(problems: "list[Problem]") -> None:
+    """What was found, with the way out of each; a tick if nothing stands in the way."""
+    for problem in problems:
+        print(f"{MARKS[problem.severity]} {problem}")
+    if not any(problem.severity == "error" for problem in problems):
+        print("✓ Nothing stands in the way." if problems else "✓ Nothing to mend.")
