@@ -187,9 +187,13 @@ def is_lora(layer: Layer) -> bool:
 
 def _wrap(part: nn.Module, config: PeftConfig, name: str) -> None:
     """Have peft wrap the layers that `config` names. Their matrices have no values yet."""
+    layers: Iterator[Layer] = part.modules()
+    eight_bits = {layer: layer.weight for layer in layers if type(layer).__name__ == "Linear8bitLt"}
     try:
         inject_adapter_in_model(config, part, adapter_name=name, low_cpu_mem_usage=True)
         vars(part).pop("peft_config", None)  # a note of peft's, which would make it warn of the next adapter
+        for layer, weight in eight_bits.items():
+            layer.weight = weight  # on a CPU, peft leaves an empty one where it has measured the lengths for a DoRA
     except ImportError as error:
         if "torchao" not in str(error):
             raise

@@ -37,9 +37,10 @@ class RunConfig(Section):
     quantization: Literal["none", "int8", "nf4"] = setting(
         "none",
         "Base model in fewer bits",
-        "Keeps the base model's linear layers in 8 bits (int8) or 4 bits (nf4); the LoRA stays fine, and its file is "
-        "as ever. Flux in nf4 fits a card of 16 GB; a U-Net gains little, because its convolutions stay. Each step "
-        "is slower, and nf4 learns on a coarser model: take none where memory allows it. Needs bitsandbytes.",
+        "Keeps the base model's linear layers in 8 bits (int8) or 4 bits (nf4), those of Flux's T5 included; the LoRA "
+        "stays fine, and its file is as ever. Flux in nf4 fits a card of 16 GB; a U-Net gains little, because its "
+        "convolutions stay. Each step is slower, and nf4 learns on a coarser model: take none where memory allows it. "
+        "Needs bitsandbytes.",
         not_for={
             "locon": "its convolutions cannot be put beside a model in fewer bits.",
             "loha": "peft can only put LoRA and DoRA beside a model in fewer bits.",

@@ -69,6 +69,8 @@ class Networks:
         self._modules = {name: getattr(each, "shape", each) for name, each in networks.items()}
         self._unread = set(self._readers)
         self._asleep: set[str] = set()
+        self._reworks: dict[str, Callable[[Any], None]] = {}
+        self._own_layers: dict[str, dict[str, nn.Module]] = {}  # those that a rework has replaced, by their path
         self._homes: dict[str, tuple[torch.device | str | None, torch.dtype | None]] = {}
         for module in self._modules.values():
             module.requires_grad_(False).eval()
@@ -88,6 +90,14 @@ class Networks:
             places.discard(name)
         self._readers.pop(name, None)
 
+    def rework(self, name: str, change: Callable[[Any], None]) -> None:
+        """Have layers of a network replaced, such as by ones in fewer bits: now, or whenever it is read."""
+        self._reworks[name] = change
+        if name not in self._unread and name not in self._asleep:
+            own = dict(self._modules[name].named_modules())
+            change(self._modules[name])
+            self._own_layers[name] = _differing(own, self._modules[name])
+
     def at_hand(self, name: str) -> Any:
         """The network; only its shape if it was put to sleep, so that looking at its layers does not wake it."""
         return self._modules[name] if name in self._asleep else self[name]
@@ -103,8 +113,10 @@ class Networks:
         """
         for name in names:
             module = self._modules[name]
-            if name in self._readers and name not in self._asleep and not _is_changed(module):
+            own_layers = self._own_layers.get(name, {})
+            if name in self._readers and name not in self._asleep and not _is_changed(module, own_layers):
                 self._unread.discard(name)
+                _put_layers(module, self._own_layers.pop(name, {}))
                 self._asleep.add(name)
                 _drop_weights(module)
         _give_back_memory()
@@ -124,7 +136,12 @@ class Networks:
 
     def _wake(self, name: str) -> None:
         with quiet_libraries(), explain_damage(self._base):
-            _take_weights(self._modules[name], self._readers[name]())
+            module, filled = self._modules[name], self._readers[name]()
+            if name in self._reworks:
+                self._reworks[name](filled)
+                self._own_layers[name] = _differing(dict(module.named_modules()), filled)
+                _put_layers(module, {path: filled.get_submodule(path) for path in self._own_layers[name]})
+            _take_weights(module, filled)
         self._unread.discard(name)
         self._asleep.discard(name)
         _move(self._modules[name], *self._homes.get(name, (None, None)))
@@ -224,9 +241,22 @@ def _take_weights(shape: nn.Module, filled: nn.Module) -> None:
     made: dict[int, nn.Parameter] = {}
     for name, old in list(shape.named_parameters(remove_duplicate=False)):
         value = parameters[name]
+        if value is old:  # of a layer that was taken over as a whole
+            continue
         new = made.setdefault(id(value), nn.Parameter(value.data, requires_grad=False))
         _set(shape, name, new)
         del old
+
+
+def _differing(layers: dict[str, nn.Module], module: nn.Module) -> dict[str, nn.Module]:
+    """Those of the layers, by path, in whose place the module has layers of another class."""
+    return {path: layers[path] for path, layer in module.named_modules() if type(layer) is not type(layers[path])}
+
+
+def _put_layers(module: nn.Module, layers: dict[str, nn.Module]) -> None:
+    for path, layer in layers.items():
+        home, _, child = path.rpartition(".")
+        setattr(module.get_submodule(home), child, layer)
 
 
 def _drop_weights(module: nn.Module) -> None:
@@ -250,10 +280,16 @@ def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     module.get_submodule(home)._parameters[child] = parameter
 
 
-def _is_changed(module: nn.Module) -> bool:
-    """Whether something in a network is being trained, a LoRA lies on it, or its weights are in fewer bits."""
-    wrapped = any(hasattr(layer, "base_layer") for layer in module.modules())
-    return wrapped or any(each.requires_grad or type(each) is not nn.Parameter for each in module.parameters())
+def _is_changed(module: nn.Module, own_layers: Mapping[str, nn.Module]) -> bool:
+    """Whether something in a network is being trained, a LoRA lies on it, or its file held it in fewer bits.
+
+    own_layers: by path, those for which others stand in, that will be made again.
+    """
+    if any(hasattr(layer, "base_layer") for layer in module.modules()):
+        return True
+    stand_ins = {id(each) for path in own_layers for each in module.get_submodule(path).parameters()}
+    parameters = [each for each in module.parameters() if id(each) not in stand_ins]
+    return any(each.requires_grad or type(each) is not nn.Parameter for each in parameters)
 
 
 def _move(module: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> None:

@@ -4,6 +4,7 @@ Its frozen linear layers shrink to a half or a quarter of 16 bits; the LoRA besi
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,23 +19,20 @@ MakeLayer = Callable[[nn.Linear, torch.device, torch.dtype], nn.Module]
 
 
 def quantize(model: DiffusionModel, kind: str, device: torch.device | str) -> None:
-    """Put the denoiser's linear layers, and those of a T5 text encoder, in fewer bits: on the device, one at a time.
+    """Have the linear layers of the denoiser and of a T5 text encoder in fewer bits, from when each is read.
 
-    Only what lies inside their stacked blocks, which is nearly all of a transformer's weights, but only about half of
-    a U-Net's: convolutions stay as they are. Layers that the checkpoint holds in fewer bits already are left alone.
-    kind: "none", "int8" or "nf4".
+    They shrink on the device, one at a time. Only what lies inside stacked blocks does, which is nearly all of a
+    transformer's weights, but only about half of a U-Net's: convolutions stay as they are. Layers that the checkpoint
+    holds in fewer bits already are left alone, and so are those that are kept finer than the others, as some of T5's in
+    fp16, where they would overflow. kind: "none", "int8" or "nf4".
     """
     make_layer = QUANTIZERS[kind]
     if make_layer is None:
         return
-    device = torch.device(device)
-    for part in _large_parts(model):
-        for parent, name, layer in _layers_to_shrink(part):
-            # T5 turns the inputs of its "wo" layers into the type of their weights, which only int8 escapes
-            make = make_int8 if name == "wo" else make_layer
-            setattr(parent, name, make(layer, device, model.dtype))
+    for name in _large_parts(model):
+        model.networks.rework(name, partial(_shrink_layers, make_layer, torch.device(device), model.dtype))
     # by these peft knows that there are such layers
-    denoiser: Any = model.denoiser
+    denoiser: Any = model.networks.shape("denoiser")
     denoiser.is_loaded_in_8bit, denoiser.is_loaded_in_4bit = kind == "int8", kind == "nf4"
 
 
@@ -50,6 +48,7 @@ def make_int8(layer: nn.Linear, device: torch.device, dtype: torch.dtype) -> nn.
         device="meta",
     )
     small.weight = nn_bits.Int8Params(layer.weight.data, requires_grad=False, has_fp16_weights=False).to(device)
+    small.register_forward_pre_hook(_find_scales)
     return _finish(small, layer, device, dtype)
 
 
@@ -92,9 +91,19 @@ def _scales(layer: Any) -> Iterator[torch.Tensor]:
         yield scale
 
 
-def _large_parts(model: DiffusionModel) -> list[nn.Module]:
-    t5 = [encoder for encoder in model.text_encoders.values() if type(encoder).__name__ == "T5EncoderModel"]
-    return [model.denoiser, *t5]
+def _large_parts(model: DiffusionModel) -> list[str]:
+    """The networks that are worth it, by role. Whether a T5 can learn or not does not matter: nobody trains it."""
+    encoders = (*model.text_encoders, *model.frozen_text_encoders)
+    return ["denoiser", *(name for name in encoders if type(model.networks.shape(name)).__name__ == "T5EncoderModel")]
+
+
+def _shrink_layers(make_layer: MakeLayer, device: torch.device, dtype: torch.dtype, part: nn.Module) -> None:
+    usual = next(part.parameters()).dtype
+    for parent, name, layer in _layers_to_shrink(part):
+        if layer.weight.dtype.itemsize <= usual.itemsize:
+            # T5 turns the inputs of its "wo" layers into the type of their weights, which only int8 escapes
+            make = make_int8 if name == "wo" else make_layer
+            setattr(parent, name, make(layer, device, dtype))
 
 
 def _layers_to_shrink(part: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
@@ -106,6 +115,12 @@ def _layers_to_shrink(part: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]
         if inside and type(layer) is nn.Linear:
             found.append((part.get_submodule(parent), name, layer))
     return found
+
+
+def _find_scales(layer: Any, inputs: Any) -> None:
+    """Give weights that were copied their scales back: peft copies a DoRA's on a CPU, and bitsandbytes loses them."""
+    if layer.weight.SCB is None and layer.state.SCB is not None:  # after the first pass they are there
+        layer.weight.SCB = layer.state.SCB.to(layer.weight.device)
 
 
 def _finish(small: Any, layer: nn.Linear, device: torch.device, dtype: torch.dtype) -> nn.Module:
