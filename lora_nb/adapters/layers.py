@@ -80,7 +80,8 @@ def wake_text_encoders(model: DiffusionModel, keys: Iterable[str]) -> None:
 
 def set_module(layer: Layer, name: str, module: FileModule, dtype: torch.dtype) -> None:
     """Fill one wrapped layer, which must be of the module's kind, with its matrices."""
-    device = layer.get_base_layer().weight.device
+    base = layer.get_base_layer()
+    device = getattr(base, "work_device", base.weight.device)  # a weight may wait in main memory
     _FILL[type(module)](layer, name, map_tensors(module, lambda tensor: tensor.detach().to(device, dtype)))
     layer.r[name] = module.rank
     _alphas(layer)[name] = module.alpha

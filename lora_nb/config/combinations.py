@@ -6,7 +6,8 @@ from lora_nb.errors import Problem
 
 def check_combinations(config: TrainConfig, where: str) -> list[Problem]:
     """Report the settings that work alone but not together."""
-    return [*_check_timesteps(config, where), *_check_optimizer(config, where)]
+    checks = (_check_timesteps, _check_optimizer, _check_offload)
+    return [problem for check in checks for problem in check(config, where)]
 
 
 def _check_timesteps(config: TrainConfig, where: str) -> list[Problem]:
@@ -30,6 +31,25 @@ def _check_optimizer(config: TrainConfig, where: str) -> list[Problem]:
     if optimizer.kind == "schedule_free_adamw" and optimizer.ema_decay:
         what = f"{optimizer.ema_decay} does not go with schedule_free_adamw, which saves an average of its own."
         problems.append(Problem(f"{where}, optimizer.ema_decay", what, "Set it to 0."))
+    return problems
+
+
+def _check_offload(config: TrainConfig, where: str) -> list[Problem]:
+    """What would keep the weights of waiting blocks on the GPU."""
+    run = config.run
+    if not run.offload:
+        return []
+    place, start = f"{where}, run.offload", f"{run.offload:g} would free nothing"
+    problems = []
+    if not run.gradient_checkpointing:
+        what = f"{start} without gradient checkpointing: every block's weights would be kept for the way back."
+        problems.append(Problem(place, what, "Set run.gradient_checkpointing to true, or this to 0."))
+    if run.quantization != "none":
+        what = f"{start} of a model in fewer bits: bitsandbytes keeps the weights that it has used for the way back."
+        problems.append(Problem(place, what, "Set run.quantization to 'none', or this to 0."))
+    if run.compile:
+        what = f"{start} of a compiled model, whose blocks decide themselves what they keep for the way back."
+        problems.append(Problem(place, what, "Set run.compile to false, or this to 0."))
     return problems
 
 

@@ -23,6 +23,7 @@ from lora_nb.kohya.rules import (
 from lora_nb.kohya.trained import find_family, find_kind, for_flux, trains_text_encoder
 from lora_nb.kohya.values import Values, is_on, read_arguments, read_number, read_whole
 
+FLUX_BLOCKS = 57  # 19 double and 38 single ones
 PLACEHOLDER = not_needed("It is only a placeholder.")
 SAMPLERS = {
     "euler": "euler",
@@ -131,7 +132,13 @@ def _cached_text(value: Any, values: Values) -> Taken | Left:
 
 
 def _swap(value: Any, values: Values) -> Taken | Left:
-    return not_supported("Blocks cannot be moved out of the GPU's memory here.") if read_number(value) else OFF
+    """Kohya counts a Flux double block as one, and two of its single blocks as one."""
+    count = int(read_number(value))
+    if not count:
+        return OFF
+    waiting = count // 2 + 2 * (count - count // 2)
+    share = round(min(1.0, waiting / FLUX_BLOCKS), 2)
+    return Taken({"run.offload": share}, f"{waiting} of Flux's {FLUX_BLOCKS} blocks; here they are spread evenly.")
 
 
 def _compile(value: Any, values: Values) -> Taken | Left:
@@ -227,7 +234,7 @@ MODEL_RULES: dict[str, Rule] = {
         lambda values: values.flag("sdxl"), "These settings are not for SDXL.", _cached_text
     ),
     "cache_text_encoder_outputs": _cached_text,
-    "blocks_to_swap": _swap,
+    "blocks_to_swap": for_flux(_swap),
     "torch_compile": _compile,
     "sample_prompts": _prompts,
     "sample_sampler": choice("samples.sampler", SAMPLERS),

@@ -134,11 +134,13 @@ def load_model(
     precision: Precision = "fp32",
     device: torch.device | str = "cpu",
     quantization: str = "none",
+    offload: float = 0.0,
 ) -> DiffusionModel:
     """Open the base model, ready to train and to draw. Its weights are frozen.
 
     Each network is read from disk when it is first needed, directly in its final precision.
     quantization: "int8" or "nf4" puts its linear layers in fewer bits (see quantization.py).
+    offload: this share of the denoiser's blocks waits in main memory (see offloading.py).
     Raises ModelError when the model cannot be found or fetched, is incomplete, or is of another family.
     """
     with quiet_libraries():
@@ -152,6 +154,10 @@ def load_model(
             from lora_nb.models.quantization import quantize
 
             quantize(model, quantization, device)
+        if offload:
+            from lora_nb.models.offloading import offload_blocks
+
+            offload_blocks(model, offload)
         return model.to(device=device)
 
 

@@ -113,7 +113,8 @@ def as_it_is(data: DataConfig) -> DataConfig:
 def load_for(team: Team, config: TrainConfig, machine: Machine) -> DiffusionModel:
     """Load the base model where this process works."""
     device = team.device or machine.device
-    return load_model(config.model, config.run.precision, device, config.run.quantization)
+    run = config.run
+    return load_model(config.model, run.precision, device, run.quantization, run.offload)
 
 
 def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> None:

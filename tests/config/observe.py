@@ -77,7 +77,13 @@ def make_small_project(root: Path) -> Project:
 
 def observe(project: Project, config: TrainConfig, model: Any = None) -> Observed:
     """Train with these settings, really, and look at everything that comes out."""
-    model = model or load_model(config.model, precision=config.run.precision, quantization=config.run.quantization)
+    run_settings = config.run
+    model = model or load_model(
+        config.model,
+        precision=run_settings.precision,
+        quantization=run_settings.quantization,
+        offload=run_settings.offload,
+    )
     rates: list[float] = []
     layers: list[tuple[str, ...]] = []
 

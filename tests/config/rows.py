@@ -107,6 +107,7 @@ ROWS: dict[str, Row] = {
     "run.gradient_accumulation_steps": Row(2),
     "run.precision": Row("bf16"),
     "run.quantization": Row("nf4"),
+    "run.offload": Row(0.5, "model", given={"run.gradient_checkpointing": True}),
     "run.channels_last": Row(True, "model"),
     "run.compile": Row(True, "model"),
     "run.save_precision": Row("fp32"),

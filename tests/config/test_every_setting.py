@@ -60,13 +60,15 @@ class Workbench:
         return self.observe_once(small_config(self.folder(family), family, values))
 
     def _observe(self, config: TrainConfig) -> Observed:
-        return observe(self.project, config, self._model(config.model, config.run.precision, config.run.quantization))
+        run = config.run
+        model = self._model(config.model, run.precision, run.quantization, run.offload)
+        return observe(self.project, config, model)
 
     def _folder(self, family: str) -> Any:
         return getattr(tiny_models, f"save_tiny_{family}")(self.root / family)
 
-    def _load(self, model: ModelConfig, precision: Any, quantization: str) -> Any:
-        return load_model(model, precision=precision, quantization=quantization)
+    def _load(self, model: ModelConfig, precision: Any, quantization: str, offload: float) -> Any:
+        return load_model(model, precision=precision, quantization=quantization, offload=offload)
 
 
 @pytest.fixture(scope="module")

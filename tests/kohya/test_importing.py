@@ -277,6 +277,11 @@ def test_an_unknown_key_is_called_unknown():
         (FLUX | {"clip_l": "a/clip.safetensors", "t5xxl": "a/t5.safetensors", "ae": "a/ae.safetensors"}, "t5xxl",
          "imported", {"model.other_parts": "a"}),
         (FLUX | {"clip_l": "a/clip.safetensors", "t5xxl": "b/t5.safetensors"}, "t5xxl", "not supported", {}),
+        (FLUX | {"blocks_to_swap": 18, "gradient_checkpointing": True}, "blocks_to_swap", "imported", {
+            "run.offload": 0.47}),
+        (FLUX | {"blocks_to_swap": 18}, "blocks_to_swap", "not supported", {}),
+        (FLUX | {"blocks_to_swap": 0}, "blocks_to_swap", "not needed", {}),
+        ({"blocks_to_swap": 18}, "blocks_to_swap", "not needed", {}),
         ({"ss_vae_name": "fixed.safetensors"}, "ss_vae_name", "not supported", {}),
         ({"dim_from_weights": True}, "dim_from_weights", "not needed", {}),
     ],

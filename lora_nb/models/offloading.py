@@ -1,0 +1,74 @@
+"""Blocks that wait in main memory, for a denoiser that is larger than the GPU's (block swap).
+
+The weights of a waiting layer stay in main memory; a copy goes to where its input is, for as long as somebody needs it.
+That is autograd: it keeps what it will need on the way back. With gradient checkpointing it keeps no more than a
+block's input, and makes the rest again, copies included, so only one block's weights are there at a time. Hooks that
+move the weights themselves, such as diffusers' group offloading, are made for drawing: they take a block's weights away
+after the forward pass, its LoRA included, before the way back has used them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lora_nb.models.base import DiffusionModel
+
+HOME = torch.device("cpu")
+
+
+class WaitingLinear(nn.Linear):
+    """A frozen linear layer whose weight waits in main memory. The same numbers come out, more slowly."""
+
+    place: Tensor  # holds nothing; it goes to the device that the model goes to
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.register_buffer("place", torch.empty(0, device=layer.weight.device), persistent=False)
+        self.weight = nn.Parameter(layer.weight.data.to(HOME), requires_grad=False)
+        self.bias = layer.bias
+
+    @property
+    def work_device(self) -> torch.device:
+        """Where it computes, and where the small matrices beside it must be."""
+        return self.place.device
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, bring(self.weight, x.device), self.bias)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "WaitingLinear":
+        """Move everything else: this is what `.to("cuda")` calls."""
+        weight = self._parameters.pop("weight")
+        try:
+            super()._apply(fn, recurse)
+        finally:
+            self._parameters = {"weight": weight, **self._parameters}  # in the order that it had
+        return self
+
+
+def bring(weight: Tensor, device: torch.device) -> Tensor:
+    """A copy of a waiting weight on a device. Also on a CPU, so that what happens there is what happens on a GPU."""
+    return weight.detach().to(device, copy=True)
+
+
+def offload_blocks(model: DiffusionModel, share: float) -> None:
+    """Let this share of the denoiser's blocks (0 to 1) wait in main memory, from when it is read.
+
+    They are spread evenly, so that copying and computing alternate.
+    """
+    if share > 0:
+        model.networks.rework("denoiser", lambda denoiser: _let_wait(denoiser, share))
+
+
+def _let_wait(denoiser: Any, share: float) -> None:
+    stacks = [part for part in denoiser.children() if isinstance(part, nn.ModuleList)]
+    blocks = [block for stack in stacks for block in stack]
+    for number, block in enumerate(blocks):
+        if int((number + 1) * share) > int(number * share):
+            for parent in list(block.modules()):
+                for name, layer in list(parent.named_children()):
+                    if type(layer) is nn.Linear:
+                        setattr(parent, name, WaitingLinear(layer))
