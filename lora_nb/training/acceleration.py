@@ -1,8 +1,9 @@
 """Precision, and several processes that train one LoRA together: what the training loop need not know.
 
-Started with `accelerate launch -m lora_nb train PROJECT`, every GPU gets a process with its own copy of the model. Each
-takes its share of a step's batches; the gradients of the small matrices are added up before the step is taken, so all
-copies stay the same. Only the first process writes files.
+Started with `accelerate launch --multi_gpu -m lora_nb train PROJECT`, every GPU gets a process with its own copy of the
+model; with --use_fsdp instead, each keeps a share of a model that is too large for one (see sharding.py). Each takes
+its share of a step's batches; the gradients of the small matrices are added up before the step is taken, so all copies
+stay the same. Only the first process writes files.
 """
 
 import math
@@ -34,6 +35,7 @@ class Team:
     size: int = 1
     place: int = 0  # of this process, counted from 0
     device: torch.device | None = None  # where this process works; None: on what the machine has
+    shards: bool = False  # the base model is cut up, so that each process keeps a share of it
 
     @property
     def is_first(self) -> bool:
@@ -71,9 +73,8 @@ def find_team(device: str) -> Team:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=LONGEST_WAIT)
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        raise TrainingError("Cutting up the base model (--use_fsdp) is not supported yet: launch with --multi_gpu.")
-    return Team(state.num_processes, state.process_index, state.device)
+    shards = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    return Team(state.num_processes, state.process_index, state.device, shards)
 
 
 def leave_team() -> None:

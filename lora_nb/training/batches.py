@@ -37,6 +37,7 @@ class Batch:
     weights: Tensor  # (B,) how much each example counts: less than 1 for regularisation pictures, if so set
     masks: Tensor | None  # (B, 1, h, w) in 0..1, which part of each picture counts; None if all of it does
     share: float = 1.0  # of all examples of the step: how much its gradient counts
+    turn: tuple[int, int] = (0, 0)  # how manieth batch of the step, of which process: decides what dropout drops
 
 
 def epoch_batches(images: list[CachedImage], config: TrainConfig, epoch: int) -> list[Group]:
@@ -84,12 +85,17 @@ class Turn:
 
     place: int = 0  # of this process, counted from 0
     processes: int = 1
+    in_step: bool = False  # all processes get as many batches: where one has none left, the first again, for no share
 
-    def parts(self, groups: list[Group]) -> Iterator[tuple[Group, int, float]]:
-        """Every `processes`-th group, with the place of its first example and its share of all examples."""
+    def parts(self, groups: list[Group]) -> Iterator[tuple[Group, int, float, tuple[int, int]]]:
+        """Every `processes`-th group, with the place of its first example, its share of all examples, and its turn."""
         sizes = [len(group) for group in groups]
-        for number in range(self.place, len(groups), self.processes):
-            yield groups[number], sum(sizes[:number]), sizes[number] / sum(sizes)
+        for turn, start in enumerate(range(0, len(groups), self.processes)):
+            number = start + self.place
+            if number < len(groups):
+                yield groups[number], sum(sizes[:number]), sizes[number] / sum(sizes), (turn, self.place)
+            elif self.in_step:
+                yield groups[0], 0, 0.0, (0, 0)
 
 
 def make_batches(
@@ -100,7 +106,7 @@ def make_batches(
     Noise and noise level are a function of (seed, step, place in the step); what is seen and read of a picture is one
     of (seed, epoch, picture, look).
     """
-    for group, first, share in (turn or Turn()).parts(groups):
+    for group, first, share, number in (turn or Turn()).parts(groups):
         chosen = [images[view.position] for view in group]
         places = range(first, first + len(group))
         generators = [make_generator(config.run.seed, "example", step, place) for place in places]
@@ -111,7 +117,7 @@ def make_batches(
         shape = tuple(cuts[0].mean.shape)
         std = torch.stack([cut.std for cut in cuts])
         batch = join_batch(chosen, cuts, config, captions, generators, std * draw_normal(shape, generators))
-        yield replace(batch, share=share)
+        yield replace(batch, share=share, turn=number)
 
 
 def join_batch(

@@ -30,6 +30,7 @@ from lora_nb.training.noise import draw_noise, perturb_input
 from lora_nb.training.optimizers import current_rates, make_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.schedules import make_lr_scheduler
+from lora_nb.training.sharding import shard_denoiser
 from lora_nb.training.speed import slow_down, speed_up
 from lora_nb.training.validation import validation_loss
 
@@ -79,9 +80,10 @@ def train(
     back as it was, without the LoRA.
     """
     run, team = config.run, team or Team()
-    turn = Turn(team.place, team.size)
+    turn = Turn(team.place, team.size, in_step=team.shards)
     engine = Engine(run.precision, model.device, team)  # takes care of precision, and of the other processes
     add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
+    shard_denoiser(model, team)  # only with --use_fsdp: each process keeps a share of the frozen model
     parameters = parameter_groups(model, config.adapter, config.optimizer)
     trained = [parameter for group in parameters for parameter in group["params"]]
     optimizer = make_optimizer(parameters, config.optimizer)
@@ -103,8 +105,8 @@ def train(
                 step += 1
                 losses = torch.zeros(2, device=model.device)  # what is minimised, and the plain error
                 batches = list(make_batches(images, groups, config, step, turn))
-                for number, batch in enumerate(batches):
-                    set_dropout_time(model, step, number, team.place)
+                for batch in batches:
+                    set_dropout_time(model, step, *batch.turn)
                     with engine.autocast():  # half precision where it is safe, if the settings ask for it
                         loss, raw_loss = training_loss(model, batch, config, encode_captions)
                     losses += torch.stack([loss.detach(), raw_loss]) * batch.share

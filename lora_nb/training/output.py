@@ -60,8 +60,11 @@ class RunOutput:
         return path
 
     def draw_samples(self, model: DiffusionModel, step: int, epoch: int) -> None:
-        """Draw every sample prompt with the LoRA as it is now. Does not touch the training's own chance."""
-        if not self.team.is_first:
+        """Draw every sample prompt with the LoRA as it is now. Does not touch the training's own chance.
+
+        A model that is cut up draws in all processes at once, because it takes all of them; the first one saves.
+        """
+        if not (self.team.is_first or self.team.shards):
             return
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
         with putting_back_to_sleep(model):

@@ -25,6 +25,7 @@ from lora_nb.training.losses import check_prediction
 from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar
+from lora_nb.training.sharding import check_sharding, load_beside_gpu
 from lora_nb.training.speed import check_speed
 
 
@@ -45,6 +46,8 @@ def train_project(
     dataset = scan_images(project.images)
     refuse_problems(dataset, config, machine)
     team = find_team(machine.device)
+    if team.shards and (problems := check_sharding(config)):
+        raise ConfigError("This base model cannot be cut up over several processes.", problems)
     run = team.agree(run or project.new_run_name())
     folder = project.run_folder(run)
     if (folder / "config.json").exists():
@@ -114,7 +117,10 @@ def load_for(team: Team, config: TrainConfig, machine: Machine) -> DiffusionMode
     """Load the base model where this process works."""
     device = team.device or machine.device
     run = config.run
-    return load_model(config.model, run.precision, device, run.quantization, run.offload)
+    model = load_model(config.model, run.precision, device, run.quantization, run.offload)
+    if team.shards:
+        load_beside_gpu(model)
+    return model
 
 
 def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> None:

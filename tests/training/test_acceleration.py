@@ -5,19 +5,23 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lora_nb.adapters.files import read_lora
-from lora_nb.config_file import change_settings
+from lora_nb.config_file import change_settings, make_config
+from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.errors import TrainingError
+from lora_nb.models.base import load_model
 from lora_nb.training import runs
 from lora_nb.training.acceleration import MOST_SKIPPED, Engine, Team
 from lora_nb.training.batches import Turn, epoch_steps, make_batches
 from lora_nb.training.cache import cache_dataset
-from lora_nb.training.events import StepDone, read_events
+from lora_nb.training.events import StepDone, ValidationDone, read_events
 from lora_nb.training.runs import train_project
 
 CPU = torch.device("cpu")
@@ -64,6 +68,63 @@ def test_two_processes_train_the_lora_that_one_trains(project, config, kind):
         assert there.grad_norm == pytest.approx(here.grad_norm, rel=1e-3)
     assert read_lora(many / "loras" / "mochi.safetensors").metadata["ss_total_batch_size"] == "4"
     shutil.rmtree(many)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_flux_that_is_cut_up_trains_the_same_lora(project, config, tiny_flux_folder, checkpointing):
+    """The same steps, of which some have a batch for one process only; with previews and held-out pictures."""
+    Image.new("RGB", (64, 64), "white").save(project.images / "2_mochi" / "5.png")
+    config = change_settings(
+        make_config({"model": {"family": "flux", "base": str(tiny_flux_folder)}}),
+        {f"data.{name}": getattr(config.data, name) for name in ("resolution", "bucket_step", "trigger_words")}
+        | {"data.min_bucket_size": 32, "data.max_bucket_size": 128, "data.validation_split": 0.2}
+        | {"adapter.rank": 4, "adapter.alpha": 2, "optimizer.kind": "adamw", "optimizer.learning_rate": 1e-3}
+        | {"run.epochs": 2, "run.save_precision": "fp32", "run.gradient_checkpointing": checkpointing}
+        | {"samples.prompts": ["mochi"], "samples.steps": 2, "samples.width": 64, "samples.height": 64},
+    )
+    project.save_config(config)
+    alone = change_settings(config, {"run.gradient_accumulation_steps": 2})
+    one = train_project(project, alone, run="one", on_event=lambda event: None)
+    many = launch(project, "--use_fsdp")
+    check_same_lora(one, many)
+    sizes = [len(groups) for groups in epoch_steps_of(project, config)]
+    assert sizes == [2, 2, 1], "one process has to keep pace without a batch of its own"
+    for here, there in zip(steps_of(one), steps_of(many), strict=True):
+        assert there.loss == pytest.approx(here.loss, abs=1e-4)
+        assert there.grad_norm == pytest.approx(here.grad_norm, rel=1e-3)
+    first, second = (
+        [event.loss for event in read_events(folder / "events.jsonl") if isinstance(event, ValidationDone)]
+        for folder in (one, many)
+    )
+    assert second == pytest.approx(first, abs=1e-4) and len(first) == 3
+    first, second = (sorted((folder / "samples").glob("*.png")) for folder in (one, many))
+    assert [path.name for path in second] == [path.name for path in first] and len(first) == 3
+    for here, there in zip(first, second, strict=True):
+        difference = np.asarray(Image.open(here)).astype(int) - np.asarray(Image.open(there)).astype(int)
+        assert abs(difference).max() <= 2
+
+
+def epoch_steps_of(project, config):
+    """The batches of the first epoch's steps, for two processes."""
+    dataset, _ = split_dataset(scan_images(project.images), config)
+    model = load_model(config.model)
+    return list(epoch_steps(cache_dataset(model, dataset, config.data, project.cache), config, 1, processes=2))
+
+
+def test_processes_in_step_get_equally_many_batches(project, config, tiny_sd1):
+    """What one gets to keep pace is the first batch again, with the same dropout, for no share of the gradient."""
+    config = change_settings(config, {"run.gradient_accumulation_steps": 2})
+    images = cache_dataset(tiny_sd1, scan_images(project.images), config.data, project.cache)
+    uneven = 0
+    for step, groups in enumerate(epoch_steps(images, config, 1, processes=2), start=1):
+        first, second = (list(make_batches(images, groups, config, step, Turn(place, 2, True))) for place in range(2))
+        assert len(first) == len(second)
+        alone = list(make_batches(images, groups, config, step, Turn(1, 2)))
+        for echo in second[len(alone) :]:
+            uneven += 1
+            assert echo.share == 0 and echo.latents.equal(first[0].latents) and echo.turn == first[0].turn == (0, 0)
+    assert uneven
 
 
 def test_processes_share_a_steps_batches_without_overlap(project, config, tiny_sd1):
