@@ -122,9 +122,8 @@ def train(
                     average.update()
                 optimizer.zero_grad()
                 seconds = time.monotonic() - started
-                grad_norm = grad_norm if taken else 0.0
                 rate, *_ = rates.values()
-                on_event(StepDone(step, epoch, loss_sum, raw_sum, rate, grad_norm, seconds, rates))
+                on_event(StepDone(step, epoch, loss_sum, raw_sum, rate, grad_norm if taken else 0.0, seconds, rates))
             with final_weights(optimizer, average):  # the LoRA as it was trained, or its average over the last steps
                 validate()
                 keep(model, output, step, epoch)
