@@ -44,9 +44,9 @@ def _check_offload(config: TrainConfig, where: str) -> list[Problem]:
     if not run.gradient_checkpointing:
         what = f"{start} without gradient checkpointing: every block's weights would be kept for the way back."
         problems.append(Problem(place, what, "Set run.gradient_checkpointing to true, or this to 0."))
-    if run.quantization != "none":
-        what = f"{start} of a model in fewer bits: bitsandbytes keeps the weights that it has used for the way back."
-        problems.append(Problem(place, what, "Set run.quantization to 'none', or this to 0."))
+    if run.quantization == "int8":
+        what = f"{start} of a model in 8 bits: bitsandbytes keeps the weights that it has used for the way back."
+        problems.append(Problem(place, what, "Set run.quantization to 'none' or 'nf4', or this to 0."))
     if run.compile:
         what = f"{start} of a compiled model, whose blocks decide themselves what they keep for the way back."
         problems.append(Problem(place, what, "Set run.compile to false, or this to 0."))

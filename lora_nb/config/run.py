@@ -52,8 +52,8 @@ class RunConfig(Section):
         "Share of the blocks in main memory",
         "These blocks' weights wait in main memory, and come to the GPU only while they compute: 0.5 frees 10 GB of "
         "Flux's 22, and each step is slower by the copying. Nothing else changes: the LoRA is the same. For a card of "
-        "16 GB beside at least 32 GB of main memory; with less, use fewer bits. Needs gradient checkpointing. 0 turns "
-        "it off.",
+        "16 GB beside at least 32 GB of main memory; with less, use nf4: alone, or with this for a card of 8 GB. Needs "
+        "gradient checkpointing. 0 turns it off.",
         kohya="blocks_to_swap",
         advanced=True,
         not_for=dict.fromkeys(

@@ -69,7 +69,7 @@ class Networks:
         self._modules = {name: getattr(each, "shape", each) for name, each in networks.items()}
         self._unread = set(self._readers)
         self._asleep: set[str] = set()
-        self._reworks: dict[str, Callable[[Any], None]] = {}
+        self._reworks: dict[str, list[Callable[[Any], None]]] = {}
         self._own_layers: dict[str, dict[str, nn.Module]] = {}  # those that a rework has replaced, by their path
         self._homes: dict[str, tuple[torch.device | str | None, torch.dtype | None]] = {}
         for module in self._modules.values():
@@ -91,12 +91,15 @@ class Networks:
         self._readers.pop(name, None)
 
     def rework(self, name: str, change: Callable[[Any], None]) -> None:
-        """Have layers of a network replaced, such as by ones in fewer bits: now, or whenever it is read."""
-        self._reworks[name] = change
+        """Have layers of a network replaced, such as by ones in fewer bits: now, or whenever it is read.
+
+        A second change is made to what the first one left.
+        """
+        self._reworks.setdefault(name, []).append(change)
         if name not in self._unread and name not in self._asleep:
             own = dict(self._modules[name].named_modules())
             change(self._modules[name])
-            self._own_layers[name] = _differing(own, self._modules[name])
+            self._own_layers[name] = _differing(own, self._modules[name]) | self._own_layers.get(name, {})
 
     def at_hand(self, name: str) -> Any:
         """The network; only its shape if it was put to sleep, so that looking at its layers does not wake it."""
@@ -138,7 +141,8 @@ class Networks:
         with quiet_libraries(), explain_damage(self._base):
             module, filled = self._modules[name], self._readers[name]()
             if name in self._reworks:
-                self._reworks[name](filled)
+                for change in self._reworks[name]:
+                    change(filled)
                 self._own_layers[name] = _differing(dict(module.named_modules()), filled)
                 _put_layers(module, {path: filled.get_submodule(path) for path in self._own_layers[name]})
             _take_weights(module, filled)

@@ -7,6 +7,7 @@ move the weights themselves, such as diffusers' group offloading, are made for d
 after the forward pass, its LoRA included, before the way back has used them.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -20,16 +21,18 @@ HOME = torch.device("cpu")
 
 
 class WaitingLinear(nn.Linear):
-    """A frozen linear layer whose weight waits in main memory. The same numbers come out, more slowly."""
+    """A frozen linear layer whose weight waits in main memory, whole or in 4 bits. The same comes out, more slowly."""
 
     place: Tensor  # holds nothing; it goes to the device that the model goes to
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: Any) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.register_buffer("place", torch.empty(0, device=layer.weight.device), persistent=False)
-        self.weight = nn.Parameter(layer.weight.data.to(HOME), requires_grad=False)
+        moved: Any = layer.weight.to(HOME)  # one in 4 bits keeps its class, and takes its scales along
+        self.weight = moved if isinstance(moved, nn.Parameter) else nn.Parameter(moved, requires_grad=False)
         self.bias = layer.bias
+        self.compute_type: torch.dtype | None = getattr(layer, "compute_dtype", None)
 
     @property
     def work_device(self) -> torch.device:
@@ -37,7 +40,11 @@ class WaitingLinear(nn.Linear):
         return self.place.device
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, bring(self.weight, x.device), self.bias)
+        weight = bring(self.weight, x.device)
+        if self.compute_type is None:
+            return functional.linear(x, weight, self.bias)
+        small = x.to(self.compute_type)  # as bitsandbytes does it
+        return functional.linear(small, weight.to(self.compute_type), self.bias).to(x.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "WaitingLinear":
         """Move everything else: this is what `.to("cuda")` calls."""
@@ -51,7 +58,23 @@ class WaitingLinear(nn.Linear):
 
 def bring(weight: Tensor, device: torch.device) -> Tensor:
     """A copy of a waiting weight on a device. Also on a CPU, so that what happens there is what happens on a GPU."""
-    return weight.detach().to(device, copy=True)
+    values = weight.data.to(device, copy=True)
+    scales: Any = getattr(weight, "quant_state", None)
+    return values if scales is None else _to_16_bits(values, scales, device)
+
+
+def _to_16_bits(values: Tensor, scales: Any, device: torch.device) -> Tensor:
+    """4 bits => the type that the weights had before. So it is these that autograd keeps, or forgets.
+
+    bitsandbytes' own product would keep the 4 bits themselves, out of the reach of gradient checkpointing.
+    """
+    from bitsandbytes.functional import dequantize_4bit
+
+    scales = copy.copy(scales)  # its `to` works in place
+    scales.state2 = copy.copy(scales.state2)
+    scales.to(device)
+    weight: Tensor = dequantize_4bit(values, scales)
+    return weight
 
 
 def offload_blocks(model: DiffusionModel, share: float) -> None:
@@ -70,5 +93,5 @@ def _let_wait(denoiser: Any, share: float) -> None:
         if int((number + 1) * share) > int(number * share):
             for parent in list(block.modules()):
                 for name, layer in list(parent.named_children()):
-                    if type(layer) is nn.Linear:
+                    if type(layer) is nn.Linear or type(layer).__name__ == "Linear4bit":
                         setattr(parent, name, WaitingLinear(layer))

@@ -22,7 +22,7 @@ BLOCKS = 4  # of the tiny Flux: two double, two single ones
 @pytest.fixture
 def load(tiny_flux_folder):
     config = ModelConfig(family="flux", base=str(tiny_flux_folder), t5_tokens=32)
-    return lambda share=0.0, precision="fp32": load_model(config, precision, "cpu", offload=share)
+    return lambda share=0.0, precision="fp32", bits="none": load_model(config, precision, "cpu", bits, share)
 
 
 def inputs(device="cpu"):
@@ -75,20 +75,24 @@ def test_as_many_blocks_wait_as_asked_for_and_the_rest_does_not(load, share):
     assert len(waiting(denoiser)) == sum(len(waiting(block)) for block in here)
 
 
+@pytest.mark.parametrize("bits", ["none", "nf4"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_waiting_blocks_say_the_same_and_have_the_same_fingerprint(load, precision):
-    whole, half = load(0.0, precision), load(0.5, precision)
+def test_waiting_blocks_say_the_same_and_have_the_same_fingerprint(load, precision, bits):
+    whole, half = load(0.0, precision, bits), load(0.5, precision, bits)
     with torch.no_grad():
         assert torch.equal(whole.predict(*inputs()), half.predict(*inputs()))
+    if bits == "nf4":
+        assert all(layer.weight.dtype == torch.uint8 for layer in waiting(half.denoiser)), "4 bits wait, not 16"
+        return
     assert fingerprint_module(whole.denoiser) == fingerprint_module(half.denoiser)
 
 
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr"])
-def test_gradients_are_the_same_and_at_most_one_blocks_weights_are_there(load, copies, kind):
+@pytest.mark.parametrize("kind, bits", [("lora", "none"), ("lora", "nf4"), ("loha", "none"), ("lokr", "none")])
+def test_gradients_are_the_same_and_at_most_one_blocks_weights_are_there(load, copies, kind, bits):
     count, most = copies
     gradients = []
     for share in (0.0, 1.0):
-        model = load(share)
+        model = load(share, bits=bits)
         add_adapter(model, AdapterConfig(kind=kind, rank=4, train_text_encoder=False), seed=1)
         model.set_gradient_checkpointing(True)
         model.denoiser.train()
@@ -142,18 +146,22 @@ def test_weights_stay_when_the_model_goes_to_another_device(load):
     assert all(matrix.grad is not None and matrix.grad.is_meta for matrix in matrices)
 
 
-def test_a_model_in_memory_can_be_offloaded_later(load):
-    model = load()
+@pytest.mark.parametrize("bits", ["none", "nf4"])
+def test_a_model_in_memory_can_be_offloaded_later(load, bits):
+    model = load(bits=bits)
     with torch.no_grad():
         before = model.predict(*inputs())
         offload_blocks(model, 1.0)
         assert waiting(model.denoiser) and torch.equal(model.predict(*inputs()), before)
+        model.networks.sleep("denoiser")
+        assert all(parameter.is_meta for parameter in model.networks.shape("denoiser").parameters())
+        assert torch.equal(model.predict(*inputs()), before) and waiting(model.denoiser)
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"run": {"quantization": "nf4"}}, "bitsandbytes keeps"),
+        ({"run": {"quantization": "int8"}}, "bitsandbytes keeps"),
         ({"run": {"compile": True}}, "compiled"),
         ({"adapter": {"kind": "dora"}}, "measures the whole weights"),
         ({"model": {"family": "sdxl"}}, "U-Net"),

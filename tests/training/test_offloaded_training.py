@@ -14,14 +14,21 @@ from tests.test_environment import machine
 
 
 @pytest.mark.parametrize(
-    ("kind", "precision"), [("lora", "fp32"), ("lora", "bf16"), ("loha", "fp32"), ("lokr", "fp32")]
+    "kind, precision, bits",
+    [
+        ("lora", "fp32", "none"),
+        ("lora", "bf16", "none"),
+        ("lora", "fp32", "nf4"),
+        ("loha", "fp32", "none"),
+        ("lokr", "fp32", "none"),
+    ],
 )
-def test_the_lora_and_the_pictures_are_the_same(project, config, tiny_flux_folder, kind, precision):
+def test_the_lora_and_the_pictures_are_the_same(project, config, tiny_flux_folder, kind, precision, bits):
     changes = {"model.family": "flux", "model.base": str(tiny_flux_folder), "model.t5_tokens": 32}
     changes |= {"adapter.kind": kind, "run.precision": precision, "run.epochs": 1, "run.save_precision": "fp32"}
     changes |= {"run.gradient_accumulation_steps": 2, "run.gradient_checkpointing": True}
     changes |= {"samples.prompts": ["mochi"], "samples.steps": 2, "samples.width": 64, "samples.height": 64}
-    changes |= {"data.validation_split": 0.2}
+    changes |= {"data.validation_split": 0.2, "run.quantization": bits}
     results = []
     for share in (0.0, 0.5, 1.0):
         settings = change_settings(config, changes | {"run.offload": share})
