@@ -28,7 +28,7 @@ ORDER = [
     {"adapters"},
     {"sampling"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "forecast"},
     {"widgets"},
     {"terminal"},
     {"caption_commands"},

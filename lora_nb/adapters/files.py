@@ -1,6 +1,7 @@
 """The .safetensors file of a LoRA, laid out as kohya does, which every program reads."""
 
 import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,17 @@ def save_lora(model: DiffusionModel, path: Path, *, precision: str, metadata: di
     dtype = PRECISIONS[precision]
     tensors = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     write_whole(path, save(tensors, metadata | make_hashes(tensors, metadata)))
+
+
+def file_bytes(model: DiffusionModel, precision: str) -> int:
+    """How large the file of the adapter that is being trained will be, but for a few thousand bytes of metadata."""
+    end, header = 0, 0
+    for key, module in modules_of(model, TRAINED).items():
+        for name, tensor in {**tensors_of(module), ALPHA: torch.empty(())}.items():
+            start, end = end, end + tensor.numel() * PRECISIONS[precision].itemsize
+            entry = {"dtype": "F16", "shape": [*tensor.shape], "data_offsets": [start, end]}
+            header += len(json.dumps({f"{key}.{name}": entry}, separators=(",", ":"))) - 1  # a comma for two braces
+    return end + header
 
 
 def size_in_words(model: DiffusionModel) -> dict[str, str]:

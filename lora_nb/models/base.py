@@ -1,7 +1,7 @@
 """What training and sampling need from a model, whatever its family; and how a model is found and loaded."""
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -147,9 +147,7 @@ def load_model(
         source = open_source(config, half=precision != "fp32")
         if source.family != config.family:
             raise ModelError(_wrong_family(source, config))
-        module, _, function = MODELS[config.family].partition(":")
-        load = getattr(importlib.import_module(module), function)
-        model: DiffusionModel = load(source, config, PRECISIONS[precision])
+        model = find_loader(config.family)(source, config, PRECISIONS[precision])
         if quantization != "none":
             from lora_nb.models.quantization import quantize
 
@@ -159,6 +157,14 @@ def load_model(
 
             offload_blocks(model, offload)
         return model.to(device=device)
+
+
+def find_loader(family: str) -> Callable[[ModelSource, ModelConfig, torch.dtype], DiffusionModel]:
+    """The function that makes a model of this family from its parts."""
+    module, _, function = MODELS[family].partition(":")
+    load: Callable[[ModelSource, ModelConfig, torch.dtype], DiffusionModel]
+    load = getattr(importlib.import_module(module), function)
+    return load
 
 
 @contextmanager

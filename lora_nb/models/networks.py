@@ -128,6 +128,10 @@ class Networks:
         """The networks that were put to sleep and have not been asked for since."""
         return frozenset(self._asleep)
 
+    def awake(self) -> frozenset[str]:
+        """The networks whose weights are in memory."""
+        return frozenset(self._modules.keys() - self._unread - self._asleep)
+
     def move(self, name: str, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         """Move and cast a network's weights; now, or when it is read. Weights being trained keep their precision."""
         before = self._homes.get(name, (None, None))

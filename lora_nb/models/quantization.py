@@ -99,14 +99,14 @@ def _large_parts(model: DiffusionModel) -> list[str]:
 
 def _shrink_layers(make_layer: MakeLayer, device: torch.device, dtype: torch.dtype, part: nn.Module) -> None:
     usual = next(part.parameters()).dtype
-    for parent, name, layer in _layers_to_shrink(part):
+    for parent, name, layer in layers_to_shrink(part):
         if layer.weight.dtype.itemsize <= usual.itemsize:
             # T5 turns the inputs of its "wo" layers into the type of their weights, which only int8 escapes
             make = make_int8 if name == "wo" else make_layer
             setattr(parent, name, make(layer, device, dtype))
 
 
-def _layers_to_shrink(part: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
+def layers_to_shrink(part: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
     """The plain linear layers inside the blocks of a part: (what holds it, its name there, the layer)."""
     found = []
     for path, layer in part.named_modules():

@@ -1,0 +1,1 @@
+"""What will a training need? Memory and time, known before it starts."""
