@@ -11,7 +11,10 @@ from lora_nb.config import WORKSHOP_MODEL, ModelConfig
 from lora_nb.models.base import PRECISIONS, DiffusionModel, find_loader
 from lora_nb.models.file_source import CONFIGS
 from lora_nb.models.networks import make_shape, quiet_libraries
+from lora_nb.models.offloading import WaitingLinear, offload_blocks
 from lora_nb.models.sources import open_source
+
+META = torch.device("meta")
 
 
 class BlueprintSource:
@@ -55,15 +58,23 @@ def is_here(config: ModelConfig) -> bool:
     return config.base == WORKSHOP_MODEL or Path(config.base).expanduser().exists()
 
 
-def draw_blueprint(config: ModelConfig, precision: str) -> DiffusionModel:
+def draw_blueprint(config: ModelConfig, precision: str, offload: float = 0.0) -> DiffusionModel:
     """The model that these settings name, on the meta device and in the given precision.
+
+    offload: this share of the denoiser's blocks waits elsewhere (see models/offloading.py).
 
     Its shape is that of the model's own config files where it is on this machine; of its family's else. Takes seconds,
     and no memory worth naming.
     """
     with quiet_libraries():
         model: DiffusionModel = find_loader(config.family)(BlueprintSource(config), config, PRECISIONS[precision])
-        return model.to(device="meta")
+        offload_blocks(model, offload, META)
+        return model.to(device=META)
+
+
+def waiting_weights(model: DiffusionModel) -> list[torch.Tensor]:
+    """The weights that are not where the model computes."""
+    return [layer.weight for layer in model.denoiser.modules() if isinstance(layer, WaitingLinear)]
 
 
 def _packaged_configs(config: ModelConfig) -> dict[str, dict[str, Any]]:

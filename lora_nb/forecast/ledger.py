@@ -49,6 +49,13 @@ class Ledger(TorchDispatchMode):
                 self.now += block.nbytes()
         self.peak = max(self.peak, self.now)
 
+    def ignore(self, tensors: Iterable[Tensor]) -> None:
+        """Leave out tensors that lie elsewhere: weights that wait in main memory."""
+        for tensor in tensors:
+            block = tensor.untyped_storage()
+            self._known[id(block)] = (next(self._numbers), 0)
+            self._kept.append(block)
+
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operator(*args, **(kwargs or {}))
         for each in tree_leaves(result):

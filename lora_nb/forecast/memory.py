@@ -1,14 +1,12 @@
 """How much memory will a training need? Played through without weights, in seconds, on any machine."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from lora_nb.adapters.files import file_bytes
 from lora_nb.adapters.kinds import add_adapter, remove_adapter
 from lora_nb.config import TrainConfig
-from lora_nb.forecast.blueprint import draw_blueprint
+from lora_nb.forecast.blueprint import META, draw_blueprint, waiting_weights
 from lora_nb.forecast.ledger import size_of, tensors_in
 from lora_nb.forecast.optimizer_state import optimizer_state_bytes
 from lora_nb.forecast.quantized import dequantized_bytes, saved_bytes
@@ -58,44 +56,52 @@ def forecast_memory(config: TrainConfig, shape: BatchShape, device: Device, capt
 
     captions: how many different ones it has; what the text encoders made of them is remembered.
     """
-    model = draw_blueprint(config.model, config.run.precision)
-    fewer, written_out = (count(model, config.run.quantization) for count in (saved_bytes, dequantized_bytes))
+    model = draw_blueprint(config.model, config.run.precision, config.run.offload)
+    encoders = [*model.text_encoders, *model.frozen_text_encoders]
+    read = {role: size_of(tensors_in(model.networks[role])) for role in ("denoiser", "vae", *encoders)}
+    fewer, written_out = saved_bytes(model, config.run.quantization), dequantized_bytes(model, config.run.quantization)
+    kept = {role: size - fewer.get(role, 0) for role, size in read.items()}
+    if device == "cuda":
+        kept["denoiser"] -= size_of(waiting_weights(model))
     remembered, keeps_encoders = plan_text(model, config, captions)
-    caching = play_caching(model, shape, config, device, reads_captions=not config.adapter.train_text_encoder)
-    networks = {name: size_of(tensors_in(model.networks[name])) for name in needed_networks(model, config)}
+    reads_captions = not config.adapter.train_text_encoder
+    caching = play_caching(model, shape, config, device, reads_captions)
+    caching -= sum(fewer.get(role, 0) for role in encoders) if reads_captions else 0
 
-    with torch.device("meta"):  # so that the small matrices have no numbers either
+    with META:  # so that the small matrices have no numbers either
         trained = [each for part in add_adapter(model, config.adapter, config.run.seed).values() for each in part]
     matrices = size_of(trained)
     optimizer = optimizer_state_bytes(trained, config.optimizer)
-    lora_file = file_bytes(model, config.run.save_precision)
-    parts = [model.denoiser, *(encoders_of(model) if keeps_encoders else [])]
-    resident = sum(size_of(tensors_in(part)) for part in parts)
-    moving = max(play_training(model, shape, config, device, parts) - matrices, 0)
+    roles = ["denoiser", *(encoders if keeps_encoders else [])]
+    moving = play_training(model, shape, config, device, [model.networks[role] for role in roles]) - matrices
     # on a GPU the optimizer makes a copy of the matrices, which counts where a batch takes next to nothing
     moving = max(moving, matrices if device == "cuda" else 0) + written_out
-
-    drawing = 0
-    if config.samples.every_n_epochs and config.samples.prompts:
-        woken = [model.vae, *([] if keeps_encoders else encoders_of(model))]
-        beside = sum(size_of(tensors_in(part)) for part in woken)
-        drawing = beside + int(play_pictures(model, shape, config, device) * (1 + FRAGMENTATION[device])) + written_out
+    drawing = play_pictures(model, shape, config, device) + written_out if draws_pictures(config) else 0
+    lora_file = file_bytes(model, config.run.save_precision)
     remove_adapter(model)
-    overhead = DRIVER if device == "cuda" else PROGRAM["cpu"]
-    steady = resident - fewer + (matrices if config.optimizer.ema_decay else 0) + optimizer + remembered + overhead
+
+    lost = 1 + FRAGMENTATION[device]
+    weights, overhead = sum(kept[role] for role in roles), DRIVER if device == "cuda" else PROGRAM["cpu"]
+    adapter = matrices * (2 if config.optimizer.ema_decay else 1)
+    everything = sum(kept.values()) + adapter + optimizer + remembered + overhead
     result = MemoryForecast(
-        weights=resident - matrices - fewer,
-        adapter=matrices * (2 if config.optimizer.ema_decay else 1),
+        weights=weights,
+        adapter=adapter,
         gradients=matrices,
         optimizer=optimizer,
-        activations=int(moving * (1 + FRAGMENTATION[device])) + remembered,
+        activations=int(moving * lost) + remembered,
         overhead=overhead,
         caching=caching + overhead,
-        pictures=steady + drawing if drawing else 0,
-        host=PROGRAM[device] + max(networks.values()),
+        pictures=everything + int(drawing * lost) if drawing else 0,
+        host=PROGRAM[device] + max(read.values()),
         lora_file=lora_file,
     )
     return result if device == "cuda" else replace(result, host=result.peak)
+
+
+def draws_pictures(config: TrainConfig) -> bool:
+    """Whether sample pictures are drawn in the run."""
+    return bool(config.samples.every_n_epochs and config.samples.prompts)
 
 
 def plan_text(model: DiffusionModel, config: TrainConfig, captions: int) -> tuple[int, bool]:
@@ -105,13 +111,3 @@ def plan_text(model: DiffusionModel, config: TrainConfig, captions: int) -> tupl
     size = captions * caption_bytes(model, config)
     too_large = config.data.cache_text == "auto" and size > LARGEST_CACHE
     return min(size, REMEMBERED_BYTES), config.data.cache_text == "never" or too_large
-
-
-def needed_networks(model: DiffusionModel, config: TrainConfig) -> list[str]:
-    """The networks that a run reads at one time or another."""
-    return ["denoiser", "vae", *model.text_encoders, *model.frozen_text_encoders]
-
-
-def encoders_of(model: DiffusionModel) -> list[Any]:
-    """All text encoders, those that never learn included."""
-    return [*model.text_encoders.values(), *model.frozen_text_encoders.values()]

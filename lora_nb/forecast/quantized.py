@@ -3,7 +3,7 @@
 from torch import nn
 
 from lora_nb.models.base import DiffusionModel
-from lora_nb.models.quantization import layers_to_shrink
+from lora_nb.models.quantization import large_parts, layers_to_shrink
 
 BITS = {  # of one weight, with its scales: see models/quantization.py
     "int8": 8.0,  # and 32 bits a row
@@ -12,20 +12,23 @@ BITS = {  # of one weight, with its scales: see models/quantization.py
 
 
 def shrunk_bytes(layer: nn.Linear, kind: str) -> int:
-    """What the weight of a layer takes in fewer bits. T5's "wo" layers are not asked for here."""
+    """What the weight of a layer takes in fewer bits."""
     rows = 4 * layer.out_features if kind == "int8" else 0
     return int(layer.weight.numel() * BITS[kind] / 8) + rows
 
 
-def saved_bytes(model: DiffusionModel, kind: str) -> int:
-    """How much smaller the denoiser gets. Asked before an adapter is put on it."""
-    return sum(layer.weight.nbytes - shrunk_bytes(layer, kind) for layer in _layers(model, kind))
+def saved_bytes(model: DiffusionModel, kind: str) -> dict[str, int]:
+    """How much smaller each network gets, by its role. Asked before an adapter is put on."""
+    saved = {}
+    for role in large_parts(model) if kind != "none" else ():
+        layers = layers_to_shrink(model.networks[role])
+        kinds = ["int8" if name == "wo" else kind for _, name, _ in layers]  # as in models/quantization.py
+        sizes = [shrunk_bytes(layer, each) for (_, _, layer), each in zip(layers, kinds, strict=True)]
+        saved[role] = sum(layer.weight.nbytes for _, _, layer in layers) - sum(sizes)
+    return saved
 
 
 def dequantized_bytes(model: DiffusionModel, kind: str) -> int:
     """For each product the weight is written out in 16 bits again, one layer at a time: the largest counts."""
-    return max((layer.weight.nbytes for layer in _layers(model, kind)), default=0)
-
-
-def _layers(model: DiffusionModel, kind: str) -> list[nn.Linear]:
-    return [] if kind == "none" else [layer for _, _, layer in layers_to_shrink(model.denoiser)]
+    layers = layers_to_shrink(model.denoiser) if kind != "none" else []
+    return max((layer.weight.nbytes for _, _, layer in layers), default=0)

@@ -15,6 +15,7 @@ from lora_nb.config import TrainConfig
 from lora_nb.dataset.buckets import Bucket, Fit
 from lora_nb.dataset.images import ImageItem
 from lora_nb.forecast.allocators import taken_on_cpu
+from lora_nb.forecast.blueprint import META, waiting_weights
 from lora_nb.forecast.half_precision import HalfPrecision
 from lora_nb.forecast.kernels import SCRATCH, FusedAttention
 from lora_nb.forecast.ledger import Ledger, tensors_in
@@ -26,7 +27,6 @@ from lora_nb.training.loop import training_loss
 from lora_nb.training.speed import slow_down, speed_up
 from lora_nb.training.views import View
 
-META = torch.device("meta")
 CAPTION = "a caption"
 
 
@@ -65,6 +65,7 @@ def play_training(
     if not config.adapter.train_text_encoder:
         encode_captions(batches[0].captions)  # remembered, as in a run; what encoding them takes is another stage
     ledger = Ledger(SCRATCH)
+    ledger.ignore(waiting_weights(model))
     for part in parts:
         ledger.hold(tensors_in(part))
     speed_up(model, config.model_copy(update={"run": config.run.model_copy(update={"compile": False})}))
@@ -92,6 +93,7 @@ def play_pictures(model: DiffusionModel, shape: BatchShape, config: TrainConfig,
         batch = next(iter(make_batches_like(model, shape, config)))
         conditioning = model.add_geometry(conditioning, batch.geometry[:1] * rows)
         with Ledger(SCRATCH) as ledger, FusedAttention():
+            ledger.ignore(waiting_weights(model))
             ledger.hold([*tensors_in(model.denoiser), *tensors_in(model.vae)])
             model.predict(latents, torch.zeros(rows, device=META), conditioning)
             model.decode_latents(latents[:1])

@@ -25,11 +25,11 @@ class WaitingLinear(nn.Linear):
 
     place: Tensor  # holds nothing; it goes to the device that the model goes to
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, home: torch.device = HOME) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.register_buffer("place", torch.empty(0, device=layer.weight.device), persistent=False)
-        moved: Any = layer.weight.to(HOME)  # one in 4 bits keeps its class, and takes its scales along
+        moved: Any = layer.weight.to(home)  # one in 4 bits keeps its class, and takes its scales along
         self.weight = moved if isinstance(moved, nn.Parameter) else nn.Parameter(moved, requires_grad=False)
         self.bias = layer.bias
         self.compute_type: torch.dtype | None = getattr(layer, "compute_dtype", None)
@@ -77,16 +77,16 @@ def _to_16_bits(values: Tensor, scales: Any, device: torch.device) -> Tensor:
     return weight
 
 
-def offload_blocks(model: DiffusionModel, share: float) -> None:
+def offload_blocks(model: DiffusionModel, share: float, home: torch.device = HOME) -> None:
     """Let this share of the denoiser's blocks (0 to 1) wait in main memory, from when it is read.
 
-    They are spread evenly, so that copying and computing alternate.
+    They are spread evenly, so that copying and computing alternate. home: where they wait.
     """
     if share > 0:
-        model.networks.rework("denoiser", lambda denoiser: _let_wait(denoiser, share))
+        model.networks.rework("denoiser", lambda denoiser: _let_wait(denoiser, share, home))
 
 
-def _let_wait(denoiser: Any, share: float) -> None:
+def _let_wait(denoiser: Any, share: float, home: torch.device) -> None:
     stacks = [part for part in denoiser.children() if isinstance(part, nn.ModuleList)]
     blocks = [block for stack in stacks for block in stack]
     for number, block in enumerate(blocks):
@@ -94,4 +94,4 @@ def _let_wait(denoiser: Any, share: float) -> None:
             for parent in list(block.modules()):
                 for name, layer in list(parent.named_children()):
                     if type(layer) is nn.Linear or type(layer).__name__ == "Linear4bit":
-                        setattr(parent, name, WaitingLinear(layer))
+                        setattr(parent, name, WaitingLinear(layer, home))

@@ -29,7 +29,7 @@ def quantize(model: DiffusionModel, kind: str, device: torch.device | str) -> No
     make_layer = QUANTIZERS[kind]
     if make_layer is None:
         return
-    for name in _large_parts(model):
+    for name in large_parts(model):
         model.networks.rework(name, partial(_shrink_layers, make_layer, torch.device(device), model.dtype))
     # by these peft knows that there are such layers
     denoiser: Any = model.networks.shape("denoiser")
@@ -91,7 +91,7 @@ def _scales(layer: Any) -> Iterator[torch.Tensor]:
         yield scale
 
 
-def _large_parts(model: DiffusionModel) -> list[str]:
+def large_parts(model: DiffusionModel) -> list[str]:
     """The networks that are worth it, by role. Whether a T5 can learn or not does not matter: nobody trains it."""
     encoders = (*model.text_encoders, *model.frozen_text_encoders)
     return ["denoiser", *(name for name in encoders if type(model.networks.shape(name)).__name__ == "T5EncoderModel")]

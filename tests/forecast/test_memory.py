@@ -107,6 +107,14 @@ def test_a_base_model_in_fewer_bits_takes_less(tiny_flux_folder):
     assert weights == sorted(weights, reverse=True) and weights[0] > weights[1] > weights[2]
 
 
+def test_blocks_that_wait_in_main_memory_take_none_of_the_gpus(tiny_flux_folder):
+    model = {"family": "flux", "base": str(tiny_flux_folder)}
+    run = {"precision": "bf16", "gradient_checkpointing": True}
+    config = make_config({"model": model, "run": run, "samples": {"every_n_epochs": 0}})
+    weights = [forecast(config, **{"run.offload": share}).weights for share in (0.0, 0.5, 1.0)]
+    assert weights[0] > weights[1] > weights[2]
+
+
 @pytest.mark.parametrize("kind", ["lora", "locon", "loha", "lokr", "dora"])
 def test_the_file_is_as_large_as_said(config, tiny_sd1, tmp_path, kind):
     adapter = change_settings(config, {"adapter.kind": kind}).adapter
