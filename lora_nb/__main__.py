@@ -7,16 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lora_nb.caption_commands import caption, prune
-from lora_nb.terminal import MARKS, ProjectFolder, print_problems, progress_bar
-
-if TYPE_CHECKING:
-    from lora_nb.config import TrainConfig
-    from lora_nb.dataset.images import Dataset
+from lora_nb.plan_command import plan
+from lora_nb.terminal import ProjectFolder, print_problems, progress_bar
 
 app = typer.Typer(
     help="From a folder of pictures to a tested LoRA for Stable Diffusion.",
@@ -132,39 +129,7 @@ def check(folder: ProjectFolder) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def plan(
-    folder: ProjectFolder,
-    steps: Annotated[int | None, typer.Option(help="Say which repeats come nearest to this many steps.")] = None,
-    processes: Annotated[int, typer.Option(help="GPUs that will train together (accelerate launch).", min=1)] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Count the exact steps of a training from its buckets, or find the repeats for a number of steps."""
-    from dataclasses import asdict
-
-    from lora_nb.dataset.images import scan_images
-    from lora_nb.dataset.steps import plan_steps, solve_repeats
-    from lora_nb.project import find_project
-
-    project = find_project(folder)
-    dataset, config = scan_images(project.images), project.load_config()
-    result = plan_steps(dataset, config, processes)
-    repeats = solve_repeats(dataset, config, steps, processes) if steps is not None else None
-    if as_json:
-        values = asdict(result) | ({"repeats_for_target": repeats} if repeats is not None else {})
-        print(json.dumps(values, indent=2))
-        return
-    print(f"{result.pictures} pictures, {result.seen_per_epoch} with their repeats, batch size {config.run.batch_size}")
-    for row in result.buckets:
-        size = f"{row.bucket.width}x{row.bucket.height}"
-        print(f"  bucket {size:>9}: {row.pictures:3} pictures, {row.seen:4} seen, {row.batches:4} batches an epoch")
-    if result.held_out:
-        print(f"{result.held_out} pictures are held out")
-    print(f"{result.steps_per_epoch} steps an epoch x {result.epochs} epochs = {result.steps} steps")
-    if repeats is not None:
-        name = dataset.items[0].class_name or project.name
-        print(f"For about {steps} steps: {repeats} repeats. Name the pictures' folder images/{repeats}_{name}")
-    _print_cut_captions(dataset, config)
+app.command()(plan)
 
 
 @app.command()
@@ -251,20 +216,6 @@ def doctor(folder: Annotated[Path, typer.Argument(help="The folder to work in.")
     print_problems(problems)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
-
-
-def _print_cut_captions(dataset: "Dataset", config: "TrainConfig") -> None:
-    """Name every caption that is longer than the model reads; of the model only the tokenizer is needed."""
-    from lora_nb.config import WORKSHOP_MODEL
-    from lora_nb.models.base import load_model
-    from lora_nb.training.runs import check_lengths
-
-    base = config.model.base
-    if base != WORKSHOP_MODEL and not Path(base).expanduser().exists():
-        print(f"The captions' lengths are checked once {base} is here: when the training starts.")
-        return
-    for problem in check_lengths(dataset, config, load_model(config.model)):
-        print(f"{MARKS[problem.severity]} {problem}")
 
 
 def _read_change(text: str) -> tuple[str, Any]:

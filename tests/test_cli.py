@@ -49,11 +49,18 @@ def test_the_whole_road_by_command(tmp_path, photos, tiny_sd1_folder):
     assert "4 pictures" in checked and "Nothing stands in the way" in checked
     plan = json.loads(run("plan", project, "--json", "--steps", "60"))
     assert plan["pictures"] == 4 and plan["repeats_for_target"] > 1
+    assert plan["memory"]["peak"] > 0 and plan["cut_captions"] == [] and len(plan["captions"]) == 4
     shown = run("plan", project)
     assert f"= {plan['steps']} steps" in shown and "are read" not in shown
+    assert "Memory (computed):" in shown and "each LoRA file" in shown and "0.jpg: cats" in shown
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lora_nb.forecast.fitting.LADDER", ())
+        assert "no change of settings makes it fit" in run("plan", project, "--card", "0.001")
     picture = next((project / "images").rglob("*.[pj]*g"))
     picture.with_suffix(".txt").write_text("x, " * 90 + "y")
     assert "only 75 are read. It is cut at 'x'" in run("plan", project)
+    (cut,) = json.loads(run("plan", project, "--json"))["cut_captions"]
+    assert cut["where"] == picture.name
     picture.with_suffix(".txt").unlink()
 
     assert "LoRAs in" in run("train", project, "--epochs", "2", "--set", "adapter.rank=4", "--set", "adapter.alpha=2")
