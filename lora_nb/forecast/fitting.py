@@ -112,21 +112,21 @@ def make_fit(
     forecast: that of the settings as they are, if it is known.
     """
     forecast = forecast or forecast_memory(config, shape, device, captions)
-    taken: Changes = {}
+    taken: list[Changes] = []  # of each rung: what belongs together is taken back together
     for rung in LADDER:
         if forecast.peak <= capacity:
             break
-        changes = rung(change_settings(config, taken)) if device == "cuda" or rung not in FOR_GPUS else {}
-        if changes and (found := _try(config, taken | changes, shape, device, captions)):
-            taken, forecast = taken | changes, found
+        changes = rung(change_settings(config, _join(taken))) if device == "cuda" or rung not in FOR_GPUS else {}
+        if changes and (found := _try(config, _join([*taken, changes]), shape, device, captions)):
+            taken, forecast = [*taken, changes], found
     if forecast.peak > capacity:
         return None
-    for name in reversed(list(taken)[:-1]):
-        fewer = {other: value for other, value in taken.items() if other != name}
-        found = _try(config, fewer, shape, device, captions) if len(taken) > 1 else None
+    for changes in reversed(taken[:-1]):
+        fewer = [other for other in taken if other is not changes]
+        found = _try(config, _join(fewer), shape, device, captions)
         if found and found.peak <= capacity:
             taken, forecast = fewer, found
-    return Fit(taken, forecast)
+    return Fit(_join(taken), forecast)
 
 
 def largest_batch(plan: StepPlan, config: TrainConfig) -> BatchShape:
@@ -145,6 +145,11 @@ def shape_after(shape: BatchShape, before: TrainConfig, after: TrainConfig) -> B
 
     pictures = min(shape.pictures, after.run.batch_size)
     return BatchShape(scale(shape.width), scale(shape.height), pictures)
+
+
+def _join(taken: list[Changes]) -> Changes:
+    """All changes; of two to one setting, the later."""
+    return {name: value for changes in taken for name, value in changes.items()}
 
 
 def _try(

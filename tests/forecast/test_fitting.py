@@ -33,10 +33,19 @@ def test_only_what_is_needed_is_changed(config):
     capacity = forecast_memory(with_checkpoints, SHAPE, "cuda").peak
     fit = make_fit(config, SHAPE, "cuda", capacity)
     assert fit.forecast.peak <= capacity and 0 < len(fit.changes) <= 2
+    assert not any(name.startswith("run.batch") for name in fit.changes)
     for name in fit.changes:
         fewer = {other: value for other, value in fit.changes.items() if other != name}
         changed = change_settings(config, fewer)
         assert forecast_memory(changed, shape_after(SHAPE, config, changed), "cuda").peak > capacity
+
+
+def test_a_split_batch_stays_as_large_as_it_was(config, monkeypatch):
+    monkeypatch.setattr(fitting, "LADDER", (fitting.checkpoint, fitting.split_batches))
+    single = change_settings(config, {"run.batch_size": 1, "run.gradient_accumulation_steps": 4})
+    capacity = forecast_memory(single, BatchShape(64, 64, 1), "cuda").peak
+    changes = make_fit(config, SHAPE, "cuda", capacity).changes
+    assert changes == {"run.batch_size": 1, "run.gradient_accumulation_steps": 4}
 
 
 def test_every_rung_can_be_taken_and_only_once(config):
