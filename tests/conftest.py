@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,21 +13,23 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares fixtures on one worker: a file's tests, or one model's part of the walk through all settings.
-
-    The long ones go first, so that no worker is left with them at the end.
-    """
-    for item in items:
-        parameters = getattr(item, "callspec", None)
-        walked = (
-            [str(parameters.params[name]) for name in ("family", "kind") if name in parameters.params]
-            if parameters
-            else []
-        )
-        item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *walked])))
+    """The long tests go first, so that no worker is left with them at the end."""
     items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in MINUTES))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep what shares fixtures on one worker: a file's tests, or one model's part of the walk through all settings."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrModel(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            is_walk = file.endswith("test_every_setting.py") and "[" in test
+            return "-".join([file, *test.rstrip("]").split("-")[-2:]]) if is_walk else file
+
+    return ByFileOrModel(config, log)
 
 
 @pytest.fixture(scope="session")
