@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+JUPYTER = ("tests/notebooks/", "tests/browser/")  # one after the other: they choose free ports, which can clash
 MINUTES = ("demo", "notebooks", "browser")  # marks of tests that take minutes
 
 # Several workers that each use every processor would wait for one another. Before torch is imported anywhere:
@@ -26,6 +27,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFileOrModel(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
+            if file.startswith(JUPYTER):
+                return "jupyter"
             is_walk = file.endswith("test_every_setting.py") and "[" in test
             return "-".join([file, *test.rstrip("]").split("-")[-2:]]) if is_walk else file
 
