@@ -9,9 +9,9 @@ import pytest
 JUPYTER = ("tests/notebooks/", "tests/browser/")  # one after the other: they choose free ports, which can clash
 MINUTES = ("demo", "notebooks", "browser")  # marks of tests that take minutes
 
-# Several workers that each use every processor would wait for one another. Before torch is imported anywhere:
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers that each use all processors would wait for one another
+    processors = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ["OMP_NUM_THREADS"] = str(max(1, processors))  # before torch is imported anywhere
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
