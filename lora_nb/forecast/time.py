@@ -60,7 +60,7 @@ def measure_steps(project: Project, config: TrainConfig, probes: int) -> list[fl
             if len(ends) > probes:
                 raise KeyboardInterrupt  # as a user would stop it
 
-    calm = change_settings(config, {"samples.every_n_epochs": 0, "data.validation_split": config.data.validation_split})
+    calm = change_settings(config, {"samples.every_n_epochs": 0})
     with tempfile.TemporaryDirectory() as folder:
         train_project(_borrow(project, Path(folder) / project.name), calm, run="probe", on_event=listen)
     if len(ends) < 2:
