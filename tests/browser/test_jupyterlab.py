@@ -15,11 +15,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 REPOSITORY = Path(__file__).parents[2]
-BROWSERS = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 PATIENCE = 120  # seconds for any one thing: a busy machine must not fail this
 ALL_CELLS_HAVE_RUN = """() => {
     const cells = document.querySelectorAll(".jp-Notebook .jp-CodeCell").length;
@@ -28,11 +25,6 @@ ALL_CELLS_HAVE_RUN = """() => {
     const failed = document.querySelector("[data-mime-type='application/vnd.jupyter.error']");
     return Boolean(failed || (cells > 3 && run >= cells));
 }"""
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not BROWSERS, reason="there is no Chromium; on Debian: apt-get install chromium"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +58,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.fixture(scope="module")
-def page(lab: tuple[str, Path]) -> Iterator[Any]:
+def page(lab: tuple[str, Path], browser: Any) -> Iterator[Any]:
     """The settings' notebook, open in a browser, with all of its cells run."""
     address, folder = lab
     shutil.copy(REPOSITORY / "notebooks" / "4_config.ipynb", folder)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSERS[0], args=QUIET)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(PATIENCE * 1000)
-        page.goto(f"{address}/lab/tree/4_config.ipynb?reset")
-        page.locator(".jp-Notebook .jp-Cell").first.click()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.wait_for_function(ALL_CELLS_HAVE_RUN, timeout=3 * PATIENCE * 1000)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(f"{address}/lab/tree/4_config.ipynb?reset")
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.wait_for_function(ALL_CELLS_HAVE_RUN, timeout=3 * PATIENCE * 1000)
+    yield page
+    page.close()
 
 
 def test_the_notebook_runs_without_errors_and_warnings(page: Any):

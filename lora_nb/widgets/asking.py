@@ -1,0 +1,87 @@
+"""The frame of every browser widget: the page asks, the kernel answers in the message handler.
+
+Nothing is sent from a thread and nothing is pushed: on Colab such updates never appear. State is not kept in synced
+traits either: what is on disk is the truth, and a page that is opened anew asks for it.
+"""
+
+import base64
+import re
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+
+from lora_nb.errors import LoraNbError
+
+STATIC = Path(__file__).parent / "static"
+_IMPORT = re.compile(r"^import \{[^}]*\} from \"\./shared\.js\";\n", re.MULTILINE)
+
+Reply = Any  # what json can hold, or a pair of that and the bytes that go with it
+
+
+class AskedWidget(anywidget.AnyWidget):
+    """A widget that answers the questions of its page. Subclasses name their files and their answers.
+
+    `files = "board"` in the class uses static/board.js and static/board.css. A method `answer_rename` answers
+    `kernel.ask("rename", {...})`: it gets the details by name, and `buffers=` if bytes came with them, and returns what
+    JSON can hold or a pair (that, list of bytes). A LoraNbError is shown in the page in its own words.
+    """
+
+    files: ClassVar[str]
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        if "files" in cls.__dict__:  # traitlets makes subclasses of its own when traits are added
+            cls._esm, cls._css = compose_module(cls.files), compose_style(cls.files)
+        super().__init_subclass__(**more)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self._lock = threading.RLock()  # JupyterLab may handle messages in a thread of their own
+        self.on_msg(self._receive)
+
+    def answer_greet(self, sent: Sequence[int], buffers: Sequence[bytes] = ()) -> Reply:
+        """Say whether the page's bytes arrived, and send them back."""
+        return {"arrived": [bytes(each) for each in buffers] == [bytes(sent)]}, [bytes(sent)]
+
+    def _receive(self, _: Any, message: Any, buffers: Sequence[Any] | None) -> None:
+        if not isinstance(message, dict) or "ask" not in message:
+            return
+        encoded = message.get("encoded")
+        data = [base64.b64decode(each) for each in encoded] if encoded else [bytes(each) for each in buffers or ()]
+        reply: dict[str, Any] = {"id": message.get("id")}
+        out: list[bytes] = []
+        try:
+            with self._lock:
+                reply["answer"], out = self._answer(message["ask"], message.get("details") or {}, data)
+        except LoraNbError as error:
+            reply["error"] = str(error)
+        except Exception as error:  # the page must hear of it; the traceback goes to the notebook's log
+            reply["error"] = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+        if message.get("plain"):
+            reply["encoded"] = [base64.b64encode(each).decode() for each in out]
+            out = []
+        self.send(reply, out or None)
+
+    def _answer(self, question: str, details: dict[str, Any], buffers: list[bytes]) -> tuple[Any, list[bytes]]:
+        answer: Callable[..., Reply] = getattr(self, f"answer_{question}")
+        reply = answer(**details, buffers=buffers) if buffers else answer(**details)
+        return reply if isinstance(reply, tuple) else (reply, [])
+
+
+def compose_module(name: str) -> str:
+    """One self-contained ES module of the shared file and a widget's own."""
+    shared = (STATIC / "shared.js").read_text(encoding="utf-8")
+    own = (STATIC / f"{name}.js").read_text(encoding="utf-8")
+    return re.sub(r"^export (?=function|class|async|const)", "", shared, flags=re.MULTILINE) + _IMPORT.sub("", own)
+
+
+def compose_style(name: str) -> str:
+    """The shared style and a widget's own, if it has one."""
+    own = STATIC / f"{name}.css"
+    return (STATIC / "shared.css").read_text(encoding="utf-8") + (
+        own.read_text(encoding="utf-8") if own.exists() else ""
+    )
