@@ -34,6 +34,11 @@ class Project:
         return self.root / "cache"
 
     @property
+    def originals(self) -> Path:
+        """Pictures as they were before their first edit, and the journal of the edits; see dataset/journal.py."""
+        return self.root / "originals"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 

@@ -13,6 +13,7 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 
 MASK_FOLDER = "masks"  # inside a folder of pictures: what of each counts; see masks.py
 MASK_ENDING = ".mask.png"  # or so, beside the picture
+EXCLUDED_FOLDER = "_excluded"  # pictures that were taken out of the training on purpose; see edits.py
 
 # files that people mean as pictures, but that are not trained on: (what it is, the way out)
 _REFUSED = {
@@ -114,7 +115,7 @@ def _list_folder(folder: Path, root: Path, problems: list[Problem]) -> tuple[lis
         if path.name.startswith((".", "__MACOSX")):
             continue
         if path.is_dir():
-            folders += [path] if path.name != MASK_FOLDER else []
+            folders += [path] if path.name not in (MASK_FOLDER, EXCLUDED_FOLDER) else []
         elif path.is_file():
             files.append(path)
         elif path.suffix.lower() in EXTENSIONS:

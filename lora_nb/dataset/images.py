@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,31 +49,36 @@ class Dataset:
     problems: tuple[Problem, ...]  # found while scanning; `checks.check_dataset` adds what it finds
 
 
-def scan_images(folder: Path) -> Dataset:
+Measure = Callable[[Path], tuple[int, int, bool]]  # width, height, whether it moves; raises DatasetError
+
+
+def scan_images(folder: Path, measure: Measure = measure_picture) -> Dataset:
     """Find, decode and measure every picture of a folder: Kohya's `<repeats>_<class>` folders, or a flat folder.
 
     A folder `regularisation` beside it, in the same layout, holds pictures of the class in general. What cannot be
     used is left out and reported in `problems`. Raises DatasetError if there is no such folder.
+
+    measure: how a picture is looked at; `decoding.read_size` is quick and overlooks damage.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         what = "This is a file, not a folder." if root.exists() else "There is no such folder."
         raise DatasetError("There are no pictures.", [Problem(str(root), what, "Choose the folder of pictures.")])
-    items, problems = _scan_folder(root)
+    items, problems = _scan_folder(root, measure)
     beside = root.absolute().parent / REGULARISATION_FOLDER
     if beside.is_dir() and beside != root.absolute():
-        general, found = _scan_folder(beside)
+        general, found = _scan_folder(beside, measure)
         items += [replace(item, is_regularisation=True, root=beside.parent) for item in general]
         problems += [replace(problem, where=f"{REGULARISATION_FOLDER}/{problem.where}") for problem in found]
     return Dataset(root, tuple(sorted(items, key=lambda item: item.path)), tuple(problems))
 
 
-def _scan_folder(root: Path) -> tuple[list[ImageItem], list[Problem]]:
+def _scan_folder(root: Path, measure: Measure) -> tuple[list[ImageItem], list[Problem]]:
     folders, problems = find_pictures(root)
     jobs = [(path, part) for part in folders for path in part.pictures]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # Pillow's; what matters of them is reported as Problems
-        results = list(pool.map(partial(_read_item, root), jobs))
+        results = list(pool.map(partial(_read_item, root, measure), jobs))
     for _, found in results:
         problems += found
     for part in folders:
@@ -80,12 +86,12 @@ def _scan_folder(root: Path) -> tuple[list[ImageItem], list[Problem]]:
     return [item for item, _ in results if item], problems
 
 
-def _read_item(root: Path, job: tuple[Path, PictureFolder]) -> tuple[ImageItem | None, list[Problem]]:
+def _read_item(root: Path, measure: Measure, job: tuple[Path, PictureFolder]) -> tuple[ImageItem | None, list[Problem]]:
     """Measure one picture and read its caption; a picture that cannot be read gives None and the reason."""
     path, part = job
     name = path.relative_to(root).as_posix()
     try:
-        width, height, moves = measure_picture(path)
+        width, height, moves = measure(path)
     except DatasetError as error:
         return None, _place(error, name)
     problems = []

@@ -17,7 +17,7 @@ import anywidget
 from lora_nb.errors import LoraNbError
 
 STATIC = Path(__file__).parent / "static"
-_IMPORT = re.compile(r"^import \{[^}]*\} from \"\./shared\.js\";\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+)\.js\";\n", re.MULTILINE)
 
 Reply = Any  # what json can hold, or a pair of that and the bytes that go with it
 
@@ -73,10 +73,19 @@ class AskedWidget(anywidget.AnyWidget):
 
 
 def compose_module(name: str) -> str:
-    """One self-contained ES module of the shared file and a widget's own."""
-    shared = (STATIC / "shared.js").read_text(encoding="utf-8")
-    own = (STATIC / f"{name}.js").read_text(encoding="utf-8")
-    return re.sub(r"^export (?=function|class|async|const)", "", shared, flags=re.MULTILINE) + _IMPORT.sub("", own)
+    """One self-contained ES module of a widget's own file and all that it imports from beside it, each once."""
+    parts: dict[str, str] = {}
+
+    def collect(part: str) -> None:
+        if part not in parts:
+            text = (STATIC / f"{part}.js").read_text(encoding="utf-8")
+            for match in _IMPORT.finditer(text):
+                collect(match[1])
+            parts[part] = _IMPORT.sub("", text)
+
+    collect(name)
+    own = parts.pop(name)
+    return re.sub(r"^export (?=function|class|async|const)", "", "".join(parts.values()), flags=re.MULTILINE) + own
 
 
 def compose_style(name: str) -> str:
