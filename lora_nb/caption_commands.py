@@ -118,20 +118,13 @@ def _find_shipped_tagger() -> str:
 def _keep_short(
     describe: "Callable[[Image.Image], str]", config: "TrainConfig", words: Sequence[str]
 ) -> "Callable[[Image.Image], str]":
-    """Cut descriptions at a sentence's end where the base model would stop to read. Needs its tokenizer only."""
+    """Cut descriptions at a sentence's end where the base model would stop to read."""
     from lora_nb.captioners.florence import trim_sentences
-    from lora_nb.config import WORKSHOP_MODEL
-    from lora_nb.models.base import load_model
+    from lora_nb.models.token_counts import load_token_counter
 
-    base = config.model.base
-    if base != WORKSHOP_MODEL and not Path(base).expanduser().exists():
-        print(f"The captions' lengths are not cut to what {base} reads, because it is not here yet.")
-        return describe
-    model = load_model(config.model)
-    limit = max(model.max_tokens, config.data.max_tokens)
-    if words:
-        limit -= model.count_tokens(", ".join([*words, ""]))
-    return lambda picture: trim_sentences(describe(picture), model.count_tokens, limit)
+    counter = load_token_counter(config)
+    limit = counter.most - (counter.count(", ".join([*words, ""])) if words else 0)
+    return lambda picture: trim_sentences(describe(picture), counter.count, limit)
 
 
 def _read_threshold(text: str) -> float | None:

@@ -39,6 +39,11 @@ class Project:
         return self.root / "originals"
 
     @property
+    def history(self) -> Path:
+        """The journal of edits of many captions, so that they can be undone on another day."""
+        return self.root / "history"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 

@@ -5,9 +5,7 @@ on the Hugging Face hub, such as SmilingWolf/wd-vit-tagger-v3. Runs through onnx
 faster.
 """
 
-import csv
 from collections.abc import Collection
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,29 +17,14 @@ from PIL import Image
 from lora_nb.captioners.sources import find_captioner
 from lora_nb.dataset.decoding import to_rgb
 from lora_nb.dataset.tags import join_tags
+from lora_nb.dataset.vocabulary import CHARACTER, GENERAL, RATING, read_vocabulary, spell_tag
 from lora_nb.errors import MissingPackageError, ModelError
 
 WD_TAGGER = "SmilingWolf/wd-swinv2-tagger-v3"  # the tutorial's choice for anime and drawings
 FILES = ("model.onnx", "selected_tags.csv")
 LOWEST_CHARACTER_CUT = 0.15  # as in the reference: a character is not named on less
 
-GENERAL, CHARACTER, RATING = 0, 4, 9  # the categories of selected_tags.csv
-
-# tags that are faces: their underscores are drawn, not spaces. From SmilingWolf's Space wd-tagger, app.py.
-KAOMOJI = frozenset(
-    {
-        *("0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3"),
-        *("6_9", ">_o", "@_@", "^_^", "o_o", "u_u", "x_x", "|_|", "||_||"),
-    }
-)
-
 _PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider")
-
-
-@dataclass(frozen=True)
-class _Tag:
-    name: str
-    category: int
 
 
 class WdTagger:
@@ -50,7 +33,7 @@ class WdTagger:
     def __init__(self, base: str | Path = WD_TAGGER) -> None:
         """Load the model from a folder or the hub. Raises ModelError if there is no WD tagger."""
         folder = find_captioner(str(base), FILES)
-        self._tags = _read_tags(_find(folder, "selected_tags.csv"))
+        self._tags = read_vocabulary(_find(folder, "selected_tags.csv"))
         self._session = _open_session(_find(folder, "model.onnx"))
         self._input = self._session.get_inputs()[0]
         shape = self._input.shape
@@ -91,7 +74,7 @@ class WdTagger:
         (maximum cut, Largeron et al. 2012).
         """
         probabilities = self.predict([picture])[0]
-        left_out = {_spell(tag.strip()) for tag in unwanted}
+        left_out = {spell_tag(tag.strip()) for tag in unwanted}
         sure: dict[str, float] = {}
         for category, limit in ((GENERAL, threshold), (CHARACTER, character_threshold)):
             values = {tag.name: probabilities[tag.name] for tag in self._tags if tag.category == category}
@@ -131,21 +114,6 @@ def prepare(picture: Image.Image, size: int) -> NDArray[np.float32]:
     if side != size:
         square = square.resize((size, size), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(square, dtype=np.float32)[:, :, ::-1])
-
-
-def _read_tags(path: Path) -> list[_Tag]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [_Tag(_spell(row["name"]), int(row["category"])) for row in csv.DictReader(file)]
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise ModelError(
-            f"{path} is not a WD tagger's tag list ({error!r}): it needs the columns tag_id,name,category,count."
-        ) from error
-
-
-def _spell(name: str) -> str:
-    """A tag as captions spell it: with spaces, unless it is a face."""
-    return name if name in KAOMOJI else name.replace("_", " ")
 
 
 def _find(folder: Path, name: str) -> Path:

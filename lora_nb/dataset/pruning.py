@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_nb.dataset.tags import split_tags
+from lora_nb.dataset.tags import plain_tag, split_tags
 
 ALWAYS, OFTEN = 0.7, 0.35  # shares of the pictures: the subject's own from here on; worth a look from here on
 
@@ -41,8 +41,8 @@ def advise_pruning(captions: Iterable[str], trigger_words: Iterable[str] = ()) -
 
     captions: one a picture, as a tagger wrote them or as they are. The trigger words are left out.
     """
-    triggers = {_plain(word) for words in trigger_words for word in split_tags(words)}
-    pictures = [{tag: None for tag in split_tags(caption) if _plain(tag) not in triggers} for caption in captions]
+    triggers = {plain_tag(word) for words in trigger_words for word in split_tags(words)}
+    pictures = [{tag: None for tag in split_tags(caption) if plain_tag(tag) not in triggers} for caption in captions]
     counts = Counter(tag for tags in pictures for tag in tags)
     rivals = _count_last_words(counts)
     found = [_advise(tag, count, len(pictures), rivals) for tag, count in counts.items()]
@@ -57,22 +57,22 @@ def tags_to_prune(advice: Iterable[TagAdvice]) -> list[str]:
 
 def choose_pruned(advice: Iterable[TagAdvice], also: Iterable[str] = (), keep: Iterable[str] = ()) -> list[str]:
     """The tags that should go by the advice, with some more, and without some that the user wants to keep."""
-    kept = {_plain(tag) for tag in keep}
-    chosen = {_plain(tag): tag for tag in [*tags_to_prune(advice), *also]}
+    kept = {plain_tag(tag) for tag in keep}
+    chosen = {plain_tag(tag): tag for tag in [*tags_to_prune(advice), *also]}
     return [tag for name, tag in chosen.items() if name not in kept]
 
 
 def preview_pruning(captions: Iterable[str], pruned: Iterable[str]) -> tuple[list[str], list[str]]:
     """What the trigger word will mean, and what stays promptable, when these tags are pruned: two lists of tags."""
-    gone = {_plain(tag) for tag in pruned}
+    gone = {plain_tag(tag) for tag in pruned}
     counts = Counter(tag for caption in captions for tag in dict.fromkeys(split_tags(caption)))
     ordered = [tag for tag, _ in counts.most_common()]
-    return [tag for tag in ordered if _plain(tag) in gone], [tag for tag in ordered if _plain(tag) not in gone]
+    return [tag for tag in ordered if plain_tag(tag) in gone], [tag for tag in ordered if plain_tag(tag) not in gone]
 
 
 def _advise(tag: str, count: int, pictures: int, rivals: Counter[str]) -> TagAdvice:
     share = count / pictures
-    name = _plain(tag)
+    name = plain_tag(tag)
     where = f"in {count} of {pictures} pictures"
     last = name.split()[-1]
     if name in FRAMING or last in SURROUNDINGS:
@@ -92,8 +92,4 @@ def _advise(tag: str, count: int, pictures: int, rivals: Counter[str]) -> TagAdv
 
 def _count_last_words(counts: Counter[str]) -> Counter[str]:
     """How many different tags of two or more words end in each word: "red hat" and "blue hat" are rivals."""
-    return Counter(_plain(tag).split()[-1] for tag in counts if " " in _plain(tag))
-
-
-def _plain(tag: str) -> str:
-    return " ".join(tag.replace("_", " ").casefold().split())
+    return Counter(plain_tag(tag).split()[-1] for tag in counts if " " in plain_tag(tag))

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from lora_nb.dataset.images import Dataset, ImageItem
 
 LONGEST_CAPTION_FILE = 100_000  # bytes; a model reads about 300 of them, so more is surely no caption
+KEEP_MARK = "|||"  # as data.keep_tokens_separator is set unless somebody changes it
 
 
 @dataclass(frozen=True)
 class CaptionChange:
-    """One caption file that an edit changed, or would change in a dry run."""
+    """One caption file that an edit changed, or would change in a dry run.
+
+    A file with several lines, as data.wildcards reads them, stands here with its line breaks; "" is no file.
+    """
 
     path: Path  # the caption file
     before: str
@@ -54,11 +58,27 @@ def write_caption(picture: Path, caption: str) -> None:
 
 def change_caption(picture: Path, caption: str) -> None:
     """Save an edited caption, and keep what was there before the first edit beside it: 001.txt.bak."""
-    path = caption_path(picture)
-    original = path.with_name(f"{path.name}.bak")
-    if path.is_file() and not original.exists():
-        write_whole(original, path.read_bytes())
+    _keep_original(caption_path(picture))
     write_caption(picture, caption)
+
+
+def write_changes(changes: Iterable[CaptionChange]) -> None:
+    """Make changed captions what they are `after`, with their lines; one that became empty loses its file.
+
+    What was there before the first edit is kept beside each: 001.txt.bak.
+    """
+    for change in changes:
+        _keep_original(change.path)
+        lines = tidy_lines(change.after)
+        if lines:
+            write_whole(change.path, "\n".join(lines).encode())
+        else:
+            change.path.unlink(missing_ok=True)
+
+
+def tidy_lines(text: str) -> list[str]:
+    """The lines of a text that say something, without spaces too many."""
+    return [line for part in text.splitlines() if (line := " ".join(part.split()))]
 
 
 def split_tags(caption: str) -> list[str]:
@@ -68,6 +88,34 @@ def split_tags(caption: str) -> list[str]:
 
 def join_tags(tags: Iterable[str]) -> str:
     return ", ".join(tags)
+
+
+def split_whole_tags(caption: str) -> list[str]:
+    """Split a caption for an edit: what belongs together stays together, so that no edit can tear it.
+
+    A comma inside brackets ends no tag: (red hat, boots:1.2), {red|blue, green}. The mark ||| is a tag of its own.
+    """
+    parts, depth = [""], 0
+    for part in re.split(r"(\\.|[()\[\]{},])", caption):
+        depth = max(depth + (part in ("(", "[", "{")) - (part in (")", "]", "}")), 0)
+        if part == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += part
+    if depth:  # a bracket that is never closed, as in the face ":(": it holds nothing together
+        parts = caption.split(",")
+    pieces = [piece for part in parts for piece in re.split(rf"({re.escape(KEEP_MARK)})", part)]
+    return [tag for piece in pieces if (tag := " ".join(piece.split()))]
+
+
+def join_whole_tags(tags: Iterable[str]) -> str:
+    """Put the tags of `split_whole_tags` together again."""
+    return re.sub(rf",? ?{re.escape(KEEP_MARK)},? ?", f" {KEEP_MARK} ", ", ".join(tags)).strip()
+
+
+def plain_tag(tag: str) -> str:
+    """A tag without the differences that do not count: upper case, underscores, spaces too many."""
+    return " ".join(tag.replace("_", " ").casefold().split())
 
 
 def holds_word(text: str, word: str) -> bool:
@@ -86,8 +134,8 @@ def remove_tags(dataset: Dataset, tags: Iterable[str], *, dry_run: bool = False)
     Writes the files, unless `dry_run`, and keeps the originals as .txt.bak; returns what changed. Upper case and
     underscores make no difference. Regularisation pictures keep their tags: they show the class, not the subject.
     """
-    unwanted = {_plain(tag) for tag in tags}
-    return _edit(dataset, lambda caption: [tag for tag in split_tags(caption) if _plain(tag) not in unwanted], dry_run)
+    unwanted = {plain_tag(tag) for tag in tags}
+    return edit_tags(dataset, lambda tags: [tag for tag in tags if plain_tag(tag) not in unwanted], dry_run=dry_run)
 
 
 def add_trigger_words(dataset: Dataset, words: Iterable[str], *, dry_run: bool = False) -> list[CaptionChange]:
@@ -97,9 +145,9 @@ def add_trigger_words(dataset: Dataset, words: Iterable[str], *, dry_run: bool =
     kept as .txt.bak. Regularisation pictures, which show the class and not the subject, get none.
     """
     first = [word for item in words for word in split_tags(item)]
-    known = {_plain(word) for word in first}
-    return _edit(
-        dataset, lambda caption: first + [tag for tag in split_tags(caption) if _plain(tag) not in known], dry_run
+    known = {plain_tag(word) for word in first}
+    return edit_tags(
+        dataset, lambda tags: first + [tag for tag in tags if plain_tag(tag) not in known], dry_run=dry_run
     )
 
 
@@ -117,31 +165,51 @@ def training_caption(item: ImageItem, data: DataConfig) -> str:
     return item.class_name if named else join_tags(data.trigger_words)
 
 
-def _edit(dataset: Dataset, change: Callable[[str], list[str]], dry_run: bool) -> list[CaptionChange]:
-    """Change every caption file once: read all of them first, so that one bad file stops the edit before it starts."""
-    items = [item for item in dataset.items if not item.is_regularisation]
-    pictures = {caption_path(item.path): item.path for item in items}  # a.png and a.jpg share one
-    changes: list[CaptionChange] = []
+def edit_tags(
+    dataset: Dataset, change: Callable[[list[str]], list[str]], *, dry_run: bool = False
+) -> list[CaptionChange]:
+    """Change the tags of every caption by a function of your own: list of tags => list of tags.
+
+    What is in brackets with commas stays one tag; each line of a file with several lines is a caption of its own. A
+    caption in which only the spacing would differ is left as it is.
+    """
+
+    def change_line(line: str) -> str:
+        tags = split_whole_tags(line)
+        changed = change(list(tags))
+        return line if changed == tags else join_whole_tags(changed)
+
+    return edit_captions(dataset, change_line, dry_run=dry_run)
+
+
+def edit_captions(dataset: Dataset, change: Callable[[str], str], *, dry_run: bool = False) -> list[CaptionChange]:
+    """Change the text of every caption by a function of your own, line by line; returns what changed.
+
+    Reads all files first, so that one bad file stops the edit before it starts. Regularisation pictures are left alone.
+    """
+    paths = dict.fromkeys(caption_path(item.path) for item in dataset.items if not item.is_regularisation)
+    changes: list[CaptionChange] = []  # a.png and a.jpg share one file
     problems: list[Problem] = []
-    for path, picture in pictures.items():
+    for path in paths:
         try:
-            before = read_caption(picture)  # as it is now: it may have been edited after the scan
+            lines = read_caption_lines(path)  # as it is now: it may have been edited after the scan
         except DatasetError as error:
             problems += error.problems
             continue
-        after = join_tags(change(before or ""))
-        if after != join_tags(split_tags(before or "")):
-            changes.append(CaptionChange(path, before or "", after))
+        after = [change(line) for line in lines or [""]]
+        if after != (lines or [""]):
+            changes.append(CaptionChange(path, "\n".join(lines or ()), "\n".join(line for line in after if line)))
     if problems:
         raise DatasetError("No caption was changed, because some cannot be read.", problems)
-    for edit in changes if not dry_run else ():
-        change_caption(pictures[edit.path], edit.after)
+    if not dry_run:
+        write_changes(changes)
     return changes
 
 
-def _plain(tag: str) -> str:
-    """A tag without the differences that do not count."""
-    return " ".join(tag.replace("_", " ").casefold().split())
+def _keep_original(path: Path) -> None:
+    original = path.with_name(f"{path.name}.bak")
+    if path.is_file() and not original.exists():
+        write_whole(original, path.read_bytes())
 
 
 def read_caption_lines(picture: Path) -> list[str] | None:
@@ -164,7 +232,7 @@ def read_caption_lines(picture: Path) -> list[str] | None:
         odd = content[error.start : error.end].decode("cp1252", "replace")
         message = f"The caption is not saved as UTF-8 (character {odd!r} at byte {error.start}), so it is not used."
         raise _error(path, message, save) from error
-    return [line for part in text.splitlines() if (line := " ".join(part.split()))]
+    return tidy_lines(text)
 
 
 def _error(path: Path, message: str, fix: str) -> DatasetError:
