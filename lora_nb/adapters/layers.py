@@ -13,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
+from lora_nb.adapters.adding import AddNarrow
 from lora_nb.adapters.modules import (
     DoraModule,
     FileModule,
@@ -220,6 +221,9 @@ def _fill_lora(layer: Layer, name: str, module: LoraModule | DoraModule) -> None
         if not hasattr(lengths, "strength"):
             lengths.register_forward_hook(_weaken)
         lengths.strength = 1.0
+    else:
+        layer.lora_variant[name] = AddNarrow()
+    layer.cast_input_dtype_enabled = bool(layer.lora_magnitude_vector)  # DoRA needs it; ours casts what is narrow
     for holder, values in places:
         shape = holder.weight.shape  # a 1x1 convolution's matrices have two more axes of size 1
         holder.weight = nn.Parameter(values.reshape(shape), requires_grad=False)

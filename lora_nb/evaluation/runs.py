@@ -12,6 +12,7 @@ from lora_nb.evaluation.plots import save_grid
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.project import Project
 from lora_nb.training.output import reading_of
+from lora_nb.training.runs import check_precision
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,20 @@ def plot_run(
     """Draw a run's grid and save it as `grids/<run>.png`. Pictures that were drawn before are not drawn again."""
     folder = project.run_folder(run) if run else project.latest_run()
     config = load_config(folder / "config.json")
-    model = model or load_model(config.model, device=find_machine().device)
+    model = model or load_to_draw(config)
     path = project.grids / f"{folder.name}.png"
     save_grid(draw_run(project, folder, config, model, choice or GridChoice(), on_progress), path)
     return path
+
+
+def load_to_draw(config: TrainConfig) -> DiffusionModel:
+    """Load a run's base model as it was trained on: what fitted this machine then fits it now.
+
+    On a machine that cannot do the run's precision, in the one that it can.
+    """
+    machine, run = find_machine(), config.run
+    precision = machine.precision if check_precision(config, machine) else run.precision
+    return load_model(config.model, precision, machine.device, run.quantization, run.offload)
 
 
 def draw_run(

@@ -46,6 +46,7 @@ def join_projections(transformer: Any) -> None:
     for place, block in enumerate(blocks):
         if not isinstance(block, JoinedSingleBlock):
             blocks[place] = JoinedSingleBlock(block)
+    transformer._repeated_blocks = sorted(ADAPTED_BLOCKS)  # diffusers' word for what is worth compiling
 
 
 def original_name(name: str) -> str:
