@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -109,15 +111,30 @@ def doctor(folder: Path | None = None) -> list[Problem]:
     return problems
 
 
+def hide_old_torchao() -> None:
+    """Let this process do without a torchao that is too old for peft, such as Colab's.
+
+    peft raises ImportError for every plain LoRA beside an old torchao, although neither peft nor we use it then. An
+    entry of None in sys.modules makes Python answer that there is no such package: what is on disk stays as it is, and
+    no restart is needed.
+    """
+    if _is_old_torchao(_version("torchao")):
+        sys.modules["torchao"] = None  # type: ignore[assignment]  # Python's own convention
+
+
 def _check_torchao(version: str) -> list[Problem]:
-    """An old torchao makes peft raise ImportError for every plain LoRA, although neither of us uses it."""
-    if version == "missing":
+    """An old torchao makes peft refuse to put a LoRA on a model; here it is hidden, other programs will stumble."""
+    if not _is_old_torchao(version):
         return []
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if (major, minor) >= OLDEST_TORCHAO:
-        return []
-    fix = "Remove it (nothing here needs it) with: pip uninstall -y torchao, then restart the session."
-    return [Problem("package torchao", f"Version {version} is too old for peft, which will refuse to train.", fix)]
+    found = f"Version {version} is too old for peft. lora_nb trains as if it were not there."
+    fix = "Nothing to do here. If other code with peft fails: pip uninstall -y torchao, then restart the session."
+    return [Problem("package torchao", found, fix, "note")]
+
+
+def _is_old_torchao(version: str) -> bool:
+    """Whether peft would refuse it; development versions such as 0.17.0+git count as what they start with."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCHAO
 
 
 def _version(package: str) -> str:

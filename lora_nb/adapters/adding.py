@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
-class AddNarrow(LoraVariant):  # type: ignore[misc]  # peft is untyped here
+class AddNarrow(LoraVariant):
     """output + up (scale x down(input)), where peft says output + scale x up(down(input)).
 
     The scale goes onto the narrow tensor, of `rank` channels, and a linear layer's sum is made by the multiplication
@@ -23,14 +24,16 @@ class AddNarrow(LoraVariant):  # type: ignore[misc]  # peft is untyped here
     def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
         """x: (..., in) or (B, in, h, w). result: the layer's own output, which is no longer needed without the sum."""
         down, up = module.lora_A[active_adapter], module.lora_B[active_adapter]
-        if not torch.is_autocast_enabled(x.device.type):
-            x = x.to(down.weight.dtype)
-        narrow = down(x) * module.scaling[active_adapter]
+        if down.weight.dtype != x.dtype:  # cast the small matrix and not, as peft does, the wide input
+            narrow = functional_call(down, {"weight": down.weight.to(x.dtype)}, (x,))
+        else:
+            narrow = down(x)
+        narrow = narrow * module.scaling[active_adapter]
         own_output = type(module.base_layer) in (nn.Linear, nn.Conv2d)  # others may hand out views, or keep it
         if isinstance(up, nn.Linear) and not up._forward_hooks:
             dtype = result.dtype
             wide, thin, weight = result.flatten(0, -2), narrow.flatten(0, -2).to(dtype), up.weight.t().to(dtype)
             added = wide.addmm_(thin, weight) if own_output else torch.addmm(wide, thin, weight)
             return added.view_as(result)
-        product = up(narrow).to(result.dtype)
+        product = up(narrow.to(up.weight.dtype)).to(result.dtype)
         return result.add_(product) if own_output else result + product

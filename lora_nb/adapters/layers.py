@@ -23,7 +23,7 @@ from lora_nb.adapters.modules import (
     field_names,
     map_tensors,
 )
-from lora_nb.errors import LoraNbError
+from lora_nb.environment import hide_old_torchao
 from lora_nb.models.base import DiffusionModel
 
 Layer = Any  # peft's wrapper of a layer, whose attributes are hardly typed: lora_A, hada_w1_a, scaling, ... by adapter
@@ -191,18 +191,11 @@ def _wrap(part: nn.Module, config: PeftConfig, name: str) -> None:
     """Have peft wrap the layers that `config` names. Their matrices have no values yet."""
     layers: Iterator[Layer] = part.modules()
     eight_bits = {layer: layer.weight for layer in layers if type(layer).__name__ == "Linear8bitLt"}
-    try:
-        inject_adapter_in_model(config, part, adapter_name=name, low_cpu_mem_usage=True)
-        vars(part).pop("peft_config", None)  # a note of peft's, which would make it warn of the next adapter
-        for layer, weight in eight_bits.items():
-            layer.weight = weight  # on a CPU, peft leaves an empty one where it has measured the lengths for a DoRA
-    except ImportError as error:
-        if "torchao" not in str(error):
-            raise
-        raise LoraNbError(
-            "The installed torchao is too old for peft, which puts the LoRA on the model. It is not needed here: "
-            "remove it with `pip uninstall -y torchao`, then restart the kernel."
-        ) from error
+    hide_old_torchao()
+    inject_adapter_in_model(config, part, adapter_name=name, low_cpu_mem_usage=True)
+    vars(part).pop("peft_config", None)  # a note of peft's, which would make it warn of the next adapter
+    for layer, weight in eight_bits.items():
+        layer.weight = weight  # on a CPU, peft leaves an empty one where it has measured the lengths for a DoRA
 
 
 _CONFIGS: dict[type, Callable[[int, list[str]], PeftConfig]] = {
