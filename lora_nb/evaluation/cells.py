@@ -68,26 +68,36 @@ class Recipe:
         return {"parameters": write_parameters(self), "lora_nb": json.dumps(facts, ensure_ascii=False)}
 
 
-def write_parameters(recipe: Recipe) -> str:
-    """The settings in the words of A1111's web UI, where the picture can be dropped on the page 'PNG info'."""
+def write_prompt(settings: GenerationConfig) -> str:
+    """The prompt with its LoRA, as A1111 takes it: 'mochi, smile <lora:mochi-000004:0.8>'."""
+    if settings.lora is None:
+        return settings.prompt
+    return f"{settings.prompt} <lora:{settings.lora.stem}:{settings.lora_weight:g}>".strip()
+
+
+def list_parameters(recipe: Recipe) -> dict[str, str]:
+    """All settings but the prompts, under the names that A1111 gives them."""
     settings = recipe.settings
-    prompt = settings.prompt
     facts = {
-        "Steps": settings.steps,
+        "Steps": f"{settings.steps}",
         "Sampler": SAMPLER_NAMES[settings.sampler],
         "CFG scale": f"{settings.guidance_scale:g}",
-        "Seed": settings.seed,
+        "Seed": f"{settings.seed}",
         "Size": f"{settings.width}x{settings.height}",
         "Model": recipe.base,
-        "Clip skip": settings.clip_skip,
+        "Clip skip": f"{settings.clip_skip}",
     }
     if settings.lora is not None:
-        prompt = f"{prompt} <lora:{settings.lora.stem}:{settings.lora_weight:g}>".strip()
         facts["Lora hashes"] = f'"{settings.lora.stem}: {recipe.lora_hash[:12]}"'
-    lines = [prompt]
-    if settings.negative_prompt:
-        lines.append(f"Negative prompt: {settings.negative_prompt}")
-    lines.append(", ".join(f"{name}: {value}" for name, value in facts.items()))
+    return facts
+
+
+def write_parameters(recipe: Recipe) -> str:
+    """The settings in the words of A1111's web UI, where the picture can be dropped on the page 'PNG info'."""
+    lines = [write_prompt(recipe.settings)]
+    if recipe.settings.negative_prompt:
+        lines.append(f"Negative prompt: {recipe.settings.negative_prompt}")
+    lines.append(", ".join(f"{name}: {value}" for name, value in list_parameters(recipe).items()))
     return "\n".join(lines)
 
 

@@ -7,15 +7,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lora_nb.errors import LoraNbError
-from lora_nb.evaluation.canvas import FAINT_INK, INK, TIMES, Canvas, Style, fit_lines, text_width, write_png
-from lora_nb.evaluation.cells import SAMPLER_NAMES
+from lora_nb.evaluation.canvas import FAINT_INK, INK, Canvas, Style, fit_lines, text_width, write_png
+from lora_nb.evaluation.describing import changed_fields, grid_facts, grid_title, is_control_shared
 from lora_nb.evaluation.grids import Cell, Grid, GridPlan
 from lora_nb.files import write_whole
 
 SMALLEST_CELL = 180  # pixels: smaller pictures are enlarged by a whole factor
 ROOMIEST_CELL, ROOMY_PAGE = 400, 1500  # in a small grid, pictures are enlarged up to about this
 LARGEST_PAGE = (4000, 16000)  # with many large pictures, they are reduced to about this; agg ends at 65,536
-NO_BREAK = "\u00a0"  # a space at which no line ends
 NARROWEST_PAGE = 680  # so that a header has room above a single picture
 
 
@@ -84,8 +83,13 @@ def save_grid(grid: Grid, path: Path) -> None:
     """Write a grid's figure as a PNG that carries its whole plan: all of the file or nothing."""
     if path.suffix.lower() != ".png":
         raise LoraNbError(f"{path} is not a PNG file. A grid is saved as .png, which can hold its settings.")
-    text = {"Title": _title(grid.plan), "lora_nb": grid.describe(), "Software": "lora_nb"}
-    write_whole(path, write_png(plot_grid(grid), text))
+    write_whole(path, grid_png(grid))
+
+
+def grid_png(grid: Grid) -> bytes:
+    """The bytes of that file."""
+    text = {"Title": grid_title(grid.plan), "lora_nb": grid.describe(), "Software": "lora_nb"}
+    return write_png(plot_grid(grid), text)
 
 
 def _make_layout(grid: Grid, cell_size: int | None) -> _Layout:
@@ -136,10 +140,10 @@ def _draw_header(canvas: Canvas, grid: Grid, layout: _Layout) -> int:
     """What is shown, and the settings that are the same in every picture."""
     plan, small = grid.plan, layout.detail._replace(size=round(layout.label.size * 0.9))
     y: float = layout.margin
-    y = canvas.text(layout.margin, y, fit_lines(_title(plan), layout.title, layout.text_room, 2), layout.title)
+    y = canvas.text(layout.margin, y, fit_lines(grid_title(plan), layout.title, layout.text_room, 2), layout.title)
     y += layout.label.size * 0.2
-    y = canvas.text(layout.margin, y, fit_lines(_facts(grid), small, layout.text_room, 5), small)
-    if plan.base.negative_prompt and "negative_prompt" not in _fields(plan):
+    y = canvas.text(layout.margin, y, fit_lines(grid_facts(grid), small, layout.text_room, 5), small)
+    if plan.base.negative_prompt and "negative_prompt" not in changed_fields(plan):
         text = f"negative prompt: {plan.base.negative_prompt}"
         y = canvas.text(layout.margin, y, fit_lines(text, small, layout.text_room, 2), small)
     return round(y + layout.label.size * 0.9)
@@ -175,7 +179,7 @@ def _draw_row(canvas: Canvas, grid: Grid, layout: _Layout, start: Cell, y: int) 
     label = fit_lines(grid.plan.rows.labels[start.row].split("\n")[0], layout.label, layout.label.size * 9, 3)
     middle = y + layout.cell_height / 2 - len(label) * layout.label.line / 2
     canvas.text(layout.left - layout.label.size * 0.8, middle, label, layout.label, "right")
-    shared = _is_control_shared(grid, start.block)
+    shared = is_control_shared(grid.plan, start.block)
     for column in range(len(grid.plan.columns.values)):
         x, place = layout.column_left(column), Cell(start.block, start.row, column)
         if column == 0 and shared:
@@ -196,57 +200,9 @@ def _draw_cell(canvas: Canvas, grid: Grid, layout: _Layout, cell: Cell, x: int, 
     canvas.picture(image, left, top, width, height)
 
 
-def _is_control_shared(grid: Grid, block: int) -> bool:
-    """Whether the control is one picture for all rows of a block, as it is when the rows are weights."""
-    plan = grid.plan
-    settings = {plan.settings(Cell(block, row, 0)) for row in range(len(plan.rows.values))}
-    return plan.has_control and len(settings) == 1
-
-
 def _label_lines(text: str, layout: _Layout) -> list[tuple[str, Style]]:
     """A column's label, fitted to the column: its first line bold, the others small."""
     first, *details = text.split("\n")
     room = layout.cell_width
     lines = [(line, layout.label) for line in fit_lines(first, layout.label, room, 2)]
     return lines + [(line, layout.detail) for text in details for line in fit_lines(text, layout.detail, room, 1)]
-
-
-def _title(plan: GridPlan) -> str:
-    """'mochi: epoch x LoRA weight'; the name only if all files share it."""
-    files = [value for axis in plan.axes if axis.field == "lora" for value in axis.values if value is not None]
-    files += [plan.base.lora] if plan.base.lora and not files else []
-    names = {_lora_name(file) for file in files}
-    changed = [axis.title for axis in (plan.columns, plan.rows) if len(axis.values) > 1]
-    about = f" {TIMES} ".join(changed or [plan.columns.title])
-    return f"{names.pop()}: {about}" if len(names) == 1 else about[:1].upper() + about[1:]
-
-
-def _lora_name(file: Path) -> str:
-    """The LoRA's name without kohya's number of the epoch."""
-    name, dash, number = file.stem.rpartition("-")
-    return name if dash and number.removeprefix("step").isdecimal() else file.stem
-
-
-def _facts(grid: Grid) -> str:
-    """The settings that no axis changes, in one line."""
-    base, changed = grid.plan.base, _fields(grid.plan)
-    facts = {
-        "base": f"base model {Path(grid.base).name if Path(grid.base).is_absolute() else grid.base}",
-        "prompt": f"prompt: {base.prompt}" if base.prompt else "",
-        "lora": f"LoRA {base.lora.stem} at weight {base.lora_weight:g}" if base.lora else "",
-        "steps": f"{base.steps} steps",
-        "sampler": f"sampler {SAMPLER_NAMES[base.sampler]}",
-        "guidance_scale": f"guidance {base.guidance_scale:g}",
-        "seed": f"seed {base.seed}",
-        "width": f"{base.width} {TIMES} {base.height}" if "height" not in changed else "",
-        "max_tokens": f"{base.max_tokens} tokens" if base.max_tokens != 75 else "",
-        "weighted_captions": "weighted prompt" if base.weighted_captions else "",
-        "clip_skip": f"clip skip {base.clip_skip}" if base.clip_skip != 1 else "",
-    }
-    shown = [text for name, text in facts.items() if text and name not in changed]
-    words = [text if text.startswith("prompt") else text.replace(" ", NO_BREAK) for text in shown]
-    return f"{NO_BREAK}{NO_BREAK}· {NO_BREAK}".join(words)
-
-
-def _fields(plan: GridPlan) -> set[str]:
-    return {axis.field for axis in plan.axes}

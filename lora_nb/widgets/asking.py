@@ -17,6 +17,7 @@ import anywidget
 from lora_nb.errors import LoraNbError
 
 STATIC = Path(__file__).parent / "static"
+PART = 512 * 1024  # bytes in one message: hosts refuse larger ones, at sizes that they do not tell
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+)\.js\";\n", re.MULTILINE)
 
 Reply = Any  # what json can hold, or a pair of that and the bytes that go with it
@@ -31,10 +32,11 @@ class AskedWidget(anywidget.AnyWidget):
     """
 
     files: ClassVar[str]
+    elsewhere: ClassVar[Sequence[Path]] = ()  # scripts and styles of other rooms that its own import
 
     def __init_subclass__(cls, **more: Any) -> None:
         if "files" in cls.__dict__:  # traitlets makes subclasses of its own when traits are added
-            cls._esm, cls._css = compose_module(cls.files), compose_style(cls.files)
+            cls._esm, cls._css = compose_module(cls.files, cls.elsewhere), compose_style(cls.files, cls.elsewhere)
         super().__init_subclass__(**more)
 
     def __init__(self, **traits: Any) -> None:
@@ -72,13 +74,19 @@ class AskedWidget(anywidget.AnyWidget):
         return reply if isinstance(reply, tuple) else (reply, [])
 
 
-def compose_module(name: str) -> str:
+def send_part(content: bytes, start: int, facts: dict[str, Any]) -> Reply:
+    """Answer with the bytes from `start` on, no more than a message may hold: shared.js has askInParts() for it."""
+    return facts | {"size": len(content)}, [content[start : start + PART]]
+
+
+def compose_module(name: str, elsewhere: Sequence[Path] = ()) -> str:
     """One self-contained ES module of a widget's own file and all that it imports from beside it, each once."""
+    places = {file.stem: file for file in elsewhere if file.suffix == ".js"}
     parts: dict[str, str] = {}
 
     def collect(part: str) -> None:
         if part not in parts:
-            text = (STATIC / f"{part}.js").read_text(encoding="utf-8")
+            text = places.get(part, STATIC / f"{part}.js").read_text(encoding="utf-8")
             for match in _IMPORT.finditer(text):
                 collect(match[1])
             parts[part] = _IMPORT.sub("", text)
@@ -88,9 +96,8 @@ def compose_module(name: str) -> str:
     return re.sub(r"^export (?=function|class|async|const)", "", "".join(parts.values()), flags=re.MULTILINE) + own
 
 
-def compose_style(name: str) -> str:
-    """The shared style and a widget's own, if it has one."""
-    own = STATIC / f"{name}.css"
-    return (STATIC / "shared.css").read_text(encoding="utf-8") + (
-        own.read_text(encoding="utf-8") if own.exists() else ""
-    )
+def compose_style(name: str, elsewhere: Sequence[Path] = ()) -> str:
+    """The shared style, those from elsewhere and a widget's own, if it has one."""
+    others = [file for file in elsewhere if file.suffix == ".css"]
+    files = [STATIC / "shared.css", *others, STATIC / f"{name}.css"]
+    return "".join(file.read_text(encoding="utf-8") for file in files if file.exists())

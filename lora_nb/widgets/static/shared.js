@@ -96,6 +96,20 @@ export class Kernel {
   }
 }
 
+/** Ask for a file that may be larger than a message (answered with send_part() in Python). Resolves with a Blob. */
+export async function askInParts(kernel, what, details = {}) {
+  const parts = [];
+  let start = 0;
+  let facts;
+  do {
+    const { answer, buffers } = await kernel.ask(what, { ...details, start });
+    facts = answer;
+    parts.push(buffers[0]);
+    start += buffers[0].length;
+  } while (start < facts.size && parts.at(-1).length);
+  return new Blob(parts, { type: facts.type });
+}
+
 /**
  * Edits on their way to the kernel, one line for each thing that is edited. The newest edit of a thing replaces an
  * older one that has not been sent; one is in flight at a time; two things never mix. `send(key, value)` must return a
