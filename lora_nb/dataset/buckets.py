@@ -109,6 +109,18 @@ def fit_all_sizes(items: Sequence[ImageItem], data: DataConfig) -> tuple[list[tu
     return pairs, problems
 
 
+def seen_box(width: int, height: int, fit: Fit) -> tuple[float, float, float, float]:
+    """What of a picture of this size its bucket shows: left, top, right, bottom in the picture's own pixels."""
+    across, down = width / fit.resized[0], height / fit.resized[1]
+    left, top = fit.crop_left * across, fit.crop_top * down
+    return left, top, left + fit.bucket.width * across, top + fit.bucket.height * down
+
+
+def lost_share(fit: Fit) -> float:
+    """How much of a picture its bucket cuts off: 0 is nothing."""
+    return 1 - fit.bucket.width * fit.bucket.height / (fit.resized[0] * fit.resized[1])
+
+
 def uncropped(fit: Fit, factor: int) -> Fit:
     """The same picture with all that the crop leaves over, in whole cells of `factor` pixels."""
     width, height = (side // factor * factor for side in fit.resized)

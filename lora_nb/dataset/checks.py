@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lora_nb.config import TrainConfig
-from lora_nb.dataset.buckets import Bucket, Fit, fit_all_sizes, fit_items, make_buckets
+from lora_nb.dataset.buckets import Bucket, Fit, fit_all_sizes, fit_items, lost_share, make_buckets
 from lora_nb.dataset.caption_checks import check_captions
 from lora_nb.dataset.folders import name_some
 from lora_nb.dataset.held_out import split_dataset
@@ -34,8 +34,11 @@ class Fitted(NamedTuple):
     sizes: list[tuple[ImageItem, Fit]]  # at all resolutions
 
 
-def check_dataset(dataset: Dataset, config: TrainConfig) -> list[Problem]:
-    """Everything that is wrong or unwise, errors first, with what the scan found."""
+def check_dataset(dataset: Dataset, config: TrainConfig, *, single_pictures: bool = True) -> list[Problem]:
+    """Everything that is wrong or unwise, errors first, with what the scan found.
+
+    single_pictures: with what `flaws.find_flaws` says picture by picture, too: small, cropped, doubled.
+    """
     if all(item.is_regularisation for item in dataset.items):
         fix = "Put .png, .jpg or .webp files there: directly, or in folders such as 10_mochi."
         return _sort([Problem(str(dataset.root), "There is no picture to train on.", fix), *dataset.problems])
@@ -43,7 +46,8 @@ def check_dataset(dataset: Dataset, config: TrainConfig) -> list[Problem]:
     fits = fit_items(dataset.items, config.data)[0]
     fitted = Fitted(dataset, config, fits, sizes)
     for check in CHECKS:
-        problems += check(fitted)
+        if single_pictures or check not in _OF_SINGLE_PICTURES:
+            problems += check(fitted)
     problems += [*check_captions(dataset, config.data), *check_masks(dataset, config.data)]
     return _sort([*dataset.problems, *problems])
 
@@ -101,7 +105,7 @@ def _check_small_pictures(fitted: Fitted) -> Iterator[Problem]:
 
 
 def _check_crops(fitted: Fitted) -> Iterator[Problem]:
-    losses = {item: _lost_share(fit) for item, fit in fitted.fits.items()}
+    losses = {item: lost_share(fit) for item, fit in fitted.fits.items()}
     cropped = [f"{item.name} {lost:.0%}" for item, lost in _largest_first(losses) if lost > LARGEST_LOSS]
     if cropped:
         message = f"Much of the picture is cropped away to fit a bucket: {name_some(cropped)}."
@@ -170,10 +174,7 @@ CHECKS: tuple[Callable[[Fitted], Iterator[Problem]], ...] = (
     _check_regularisation,
     _check_held_out,
 )
-
-
-def _lost_share(fit: Fit) -> float:
-    return 1 - fit.bucket.width * fit.bucket.height / (fit.resized[0] * fit.resized[1])
+_OF_SINGLE_PICTURES = (_check_identical_files, _check_small_pictures, _check_crops)
 
 
 def _largest_first(values: dict[ImageItem, float]) -> list[tuple[ImageItem, float]]:

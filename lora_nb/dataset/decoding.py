@@ -5,7 +5,9 @@ note that says "turn me by 90 degrees"; each is turned here into what a viewer w
 """
 
 import io
+import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError, features
@@ -86,6 +88,45 @@ def open_alpha(path: Path) -> Image.Image | None:
             image.load()
             upright = _turn_upright(image)
             return upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
+    except Exception as error:  # as above
+        raise DatasetError("A picture cannot be read.", [_explain(path, error)]) from error
+
+
+class FileFacts(NamedTuple):
+    """What a picture's file says beside its pixels."""
+
+    width: int  # upright
+    height: int
+    moves: bool
+    is_transparent: bool  # somewhere
+    is_turned: bool  # upright only by a note in the file
+
+
+def look_into(path: Path, side: int) -> tuple[Image.Image, FileFacts]:
+    """Decode all of a file, but as coarsely as it allows for `side` squared pixels, upright, with its facts: quick.
+
+    The colours are those of the file: good enough to look for blur and duplicates, not to train on.
+    """
+    try:
+        with _open(path) as image:
+            width, height = image.size
+            moves = getattr(image, "is_animated", False) and image.format != "MPO"
+            turned = _read_orientation(image)
+            scale = min(1.0, side / (width * height) ** 0.5)
+            image.draft("RGB", (math.ceil(width * scale), math.ceil(height * scale)))
+            image.load()
+            if image.mode.startswith("I"):
+                image = to_rgb(image)
+            upright = _turn_upright(image)
+            seen = False
+            if upright.has_transparency_data:
+                upright = upright.convert("RGBA")
+                seen = upright.getchannel("A").point(lambda level: level < 255).getbbox() is not None
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            size = (height, width) if turned >= 5 else (width, height)
+            return upright.convert("RGB"), FileFacts(*size, moves, seen, turned != 1)
+    except DatasetError:
+        raise
     except Exception as error:  # as above
         raise DatasetError("A picture cannot be read.", [_explain(path, error)]) from error
 
