@@ -4,15 +4,15 @@ Heavy imports happen inside the commands, so that `lora-nb --help` answers at on
 """
 
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lora_nb.caption_commands import caption, prune
 from lora_nb.plan_command import plan
+from lora_nb.run_commands import go_on, pause, runs, sample_now, save_now, stop, train
 from lora_nb.terminal import ProjectFolder, print_problems, progress_bar
 
 app = typer.Typer(
@@ -132,29 +132,13 @@ def check(folder: ProjectFolder) -> None:
 app.command()(plan)
 
 
-@app.command()
-def train(
-    folder: ProjectFolder,
-    run: Annotated[str | None, typer.Option(help="A name for this run. Default: run1, run2, ...")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Train this many epochs instead of the setting.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: run.batch_size=2")] = None,
-) -> None:
-    """Train a LoRA on the project's pictures, and save one every epoch."""
-    from lora_nb.config_file import change_settings
-    from lora_nb.project import find_project
-    from lora_nb.training.acceleration import leave_team
-    from lora_nb.training.runs import train_project
-
-    project = find_project(folder)
-    changes = dict(_read_change(text) for text in settings or [])
-    if epochs is not None:
-        changes["run.epochs"] = epochs
-    output = train_project(project, change_settings(project.load_config(), changes), run=run)
-    leave_team()
-    if int(os.environ.get("RANK", "0")):
-        return  # one of several processes: the first one speaks for all
-    print(f"LoRAs in {output / 'loras'}")
-    print(f"Next: lora-nb grid {folder}")
+app.command()(train)
+app.command()(runs)
+app.command()(stop)
+app.command()(pause)
+app.command("continue")(go_on)
+app.command("sample-now")(sample_now)
+app.command("save-now")(save_now)
 
 
 @app.command()
@@ -216,17 +200,6 @@ def doctor(folder: Annotated[Path, typer.Argument(help="The folder to work in.")
     print_problems(problems)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
-
-
-def _read_change(text: str) -> tuple[str, Any]:
-    """Read "run.epochs=5": the value is JSON if it can be, else text."""
-    name, found, value = text.partition("=")
-    if not found:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE. For example: --set run.epochs=5")
-    try:
-        return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return name.strip(), value
 
 
 def _read_number(text: str) -> float:

@@ -1,9 +1,10 @@
-"""What the commands share: the project's folder as an argument, a progress bar, and how findings are printed."""
+"""What the commands share: the project's folder and changed settings as arguments, a progress bar, printed findings."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,3 +35,14 @@ def print_problems(problems: "list[Problem]") -> None:
         print(f"{MARKS[problem.severity]} {problem}")
     if not any(problem.severity == "error" for problem in problems):
         print("✓ Nothing stands in the way." if problems else "✓ Nothing to mend.")
+
+
+def read_change(text: str) -> tuple[str, Any]:
+    """Read "run.epochs=5": the value is JSON if it can be, else text."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE. For example: --set run.epochs=5")
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value

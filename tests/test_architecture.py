@@ -31,7 +31,7 @@ ORDER = [
     {"evaluation", "forecast"},
     {"widgets"},
     {"terminal"},
-    {"caption_commands", "plan_command"},
+    {"caption_commands", "plan_command", "run_commands"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

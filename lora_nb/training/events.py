@@ -1,10 +1,18 @@
-"""What a training tells the outside: typed events, written to events.jsonl one a line."""
+"""What a training tells the outside: typed events. How they are kept on disk is in event_log.py."""
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What is done before the first step, and how far it is. A run that is continued prepares itself once more."""
+
+    kind: ClassVar[str] = "preparing"
+    what: str  # "start", "model", "pictures" or "captions"
+    done: int = 0
+    total: int = 0  # 0: it cannot be counted
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,52 @@ class ImageSampled:
 
 
 @dataclass(frozen=True)
+class RunPaused:
+    """The run waits after this step, as it was asked to. It keeps its memory."""
+
+    kind: ClassVar[str] = "run_paused"
+    step: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class RunContinued:
+    """The run goes on after this step: after a pause, or in a new process from a checkpoint."""
+
+    kind: ClassVar[str] = "run_continued"
+    step: int
+    epoch: int
+    checkpoint: str = ""  # its name; empty after a pause
+    steps: int = 0  # of the whole run
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """Everything that is needed to go on from here was written."""
+
+    kind: ClassVar[str] = "checkpoint_saved"
+    step: int
+    epoch: int
+    path: str
+    size: int  # bytes
+    seconds: float  # that it took
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """The run ended with an error."""
+
+    kind: ClassVar[str] = "run_failed"
+    step: int
+    error: str  # the class of the error
+    message: str  # what it says
+    traceback: str
+
+
+@dataclass(frozen=True)
 class RunFinished:
-    """The last event of every run that was not killed."""
+    """The last event of every run that was neither killed nor failed."""
 
     kind: ClassVar[str] = "run_finished"
     outcome: str  # "finished" or "stopped"
@@ -89,36 +141,22 @@ class RunFinished:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-TrainEvent = RunStarted | ProblemFound | StepDone | ValidationDone | LoraSaved | ImageSampled | RunFinished
+TrainEvent = (
+    Preparing
+    | RunStarted
+    | ProblemFound
+    | StepDone
+    | ValidationDone
+    | LoraSaved
+    | ImageSampled
+    | CheckpointSaved
+    | RunPaused
+    | RunContinued
+    | RunFailed
+    | RunFinished
+)
 OnEvent = Callable[[TrainEvent], None]
-EVENTS: dict[str, type[Any]] = {
-    event.kind: event
-    for event in (RunStarted, ProblemFound, StepDone, ValidationDone, LoraSaved, ImageSampled, RunFinished)
-}
-
-
-def write_events_to(path: Path) -> OnEvent:
-    """Make a listener that appends every event to a file; a line is flushed as soon as it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(event: TrainEvent) -> None:
-        line = json.dumps({"event": event.kind, **asdict(event)}, ensure_ascii=False)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    return write
-
-
-def read_events(path: Path) -> Iterator[TrainEvent]:
-    """Read a run's events, also while it is still writing: a torn last line is left for the next call."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
-                return
-            values = json.loads(line)
-            yield EVENTS[values.pop("event")](**values)
+EVENTS: dict[str, type[Any]] = {event.kind: event for event in TrainEvent.__args__}
 
 
 def tell(*listeners: OnEvent) -> OnEvent:

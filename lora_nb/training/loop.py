@@ -6,31 +6,26 @@ small matrices beside its layers, the LoRA, are moved.
 """
 
 import math
-import time
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lora_nb.adapters.dropout import set_dropout_time, without_dropout
-from lora_nb.adapters.groups import parameter_groups
-from lora_nb.adapters.kinds import add_adapter, remove_adapter
-from lora_nb.adapters.norms import scale_weight_norms
+from lora_nb.adapters.kinds import remove_adapter
 from lora_nb.config import TrainConfig
 from lora_nb.errors import TrainingError
 from lora_nb.models.base import DiffusionModel
 from lora_nb.training.acceleration import Engine, Team
-from lora_nb.training.averages import WeightAverage, final_weights
 from lora_nb.training.batches import Batch, Turn, count_steps, epoch_steps, make_batches
 from lora_nb.training.cache import CachedImage
+from lora_nb.training.caretaker import Caretaker
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, StepDone, ValidationDone
+from lora_nb.training.learner import make_learner
 from lora_nb.training.losses import loss_weight, mean_over, measure_error
 from lora_nb.training.noise import draw_noise, perturb_input
-from lora_nb.training.optimizers import current_rates, make_optimizer
 from lora_nb.training.output import RunOutput
-from lora_nb.training.schedules import make_lr_scheduler
-from lora_nb.training.sharding import shard_denoiser
 from lora_nb.training.speed import slow_down, speed_up
 from lora_nb.training.validation import validation_loss
 
@@ -76,27 +71,22 @@ def train(
     held_out: pictures that are not trained on; the error on them is measured after every epoch. encode_captions: one
     that knows the run's captions already.
 
-    Interrupting it (Ctrl-C, or the notebook's stop button) ends the run and saves what was learned. The model comes
-    back as it was, without the LoRA.
+    Interrupting it (Ctrl-C, the notebook's stop button, or a request) ends the run and saves what was learned. The
+    model comes back as it was, without the LoRA.
     """
     run, team = config.run, team or Team()
     turn = Turn(team.place, team.size, in_step=team.shards)
-    engine = Engine(run.precision, model.device, team)  # takes care of precision, and of the other processes
-    add_adapter(model, config.adapter, seed=run.seed)  # freezes the model, adds the small matrices
-    shard_denoiser(model, team)  # only with --use_fsdp: each process keeps a share of the frozen model
-    parameters = parameter_groups(model, config.adapter, config.optimizer)
-    trained = [parameter for group in parameters for parameter in group["params"]]
-    optimizer = make_optimizer(parameters, config.optimizer)
-    lr_scheduler = make_lr_scheduler(optimizer, config.optimizer, steps=count_steps(images, config, team.size))
-    average = WeightAverage(trained, config.optimizer.ema_decay)
+    learner = make_learner(model, config, team, count_steps(images, config, team.size))  # puts the LoRA on the model
+    engine = learner.engine  # takes care of precision, and of the other processes
     encode_captions = encode_captions or CaptionEncoder(model, config)
+    caretaker = Caretaker(learner, output)  # between two steps, answers those who ask the run for something
     speed_up(model, config)
 
     def validate() -> None:
         if held_out:
             on_event(ValidationDone(step, epoch, judge(model, held_out, config, encode_captions, engine)))
 
-    step, epoch, started = 0, 0, time.monotonic()
+    step, epoch = 0, 0
     try:
         validate()
         keep(model, output, step, epoch)  # pictures before training: what all later ones are compared with
@@ -114,23 +104,18 @@ def train(
 
                 loss_sum, raw_sum = team.add_up(losses).tolist()  # waits for the GPU: once a step, not once a batch
                 check_finite(loss_sum, batches, step)
-                grad_norm, taken = engine.step(optimizer, trained, config.optimizer.max_grad_norm)  # moves the LoRA
-                scale_weight_norms(model, config.adapter.scale_weight_norms)
-                rates = current_rates(optimizer)
-                if taken:  # in fp16 a step is left out when its gradients overflow
-                    lr_scheduler.step()
-                    average.update()
-                optimizer.zero_grad()
-                seconds = time.monotonic() - started
+                grad_norm, rates = learner.step()  # moves the LoRA
                 rate, *_ = rates.values()
-                on_event(StepDone(step, epoch, loss_sum, raw_sum, rate, grad_norm if taken else 0.0, seconds, rates))
-            with final_weights(optimizer, average):  # the LoRA as it was trained, or its average over the last steps
+                on_event(StepDone(step, epoch, loss_sum, raw_sum, rate, grad_norm, output.watch.seconds, rates))
+                caretaker.attend(step, epoch)
+            with learner.final_weights():  # the LoRA as it was trained, or its average over the last steps
                 validate()
                 keep(model, output, step, epoch)
+            caretaker.attend(step, epoch)
         return "finished"
     except KeyboardInterrupt:
         if step:
-            with final_weights(optimizer, average):
+            with learner.final_weights():
                 output.save_lora(model, step, epoch)
         return "stopped"
     finally:

@@ -18,6 +18,8 @@ from lora_nb.models.base import DiffusionModel, putting_back_to_sleep
 from lora_nb.sampling import generate
 from lora_nb.training.acceleration import Team
 from lora_nb.training.events import ImageSampled, LoraSaved, OnEvent
+from lora_nb.training.requests import pending_requests
+from lora_nb.training.stopwatch import Stopwatch
 
 
 @dataclass
@@ -34,10 +36,15 @@ class RunOutput:
     started_at: float = field(default_factory=time.time)
     session_id: int = field(default_factory=lambda: secrets.randbits(31))
     clock: Callable[[], float] = time.time
+    watch: Stopwatch = field(default_factory=Stopwatch)  # how long it has trained
 
-    def save_lora(self, model: DiffusionModel, step: int, epoch: int) -> Path:
-        """Write the LoRA as it is now: `name-000004.safetensors`, the last one `name.safetensors`, as kohya does."""
+    def save_lora(self, model: DiffusionModel, step: int, epoch: int, at_step: bool = False) -> Path:
+        """Write the LoRA as it is now: `name-000004.safetensors`, the last one `name.safetensors`, as kohya does.
+
+        at_step: in the middle of an epoch, `name-step00000120.safetensors`.
+        """
         suffix = "" if epoch == self.config.run.epochs else f"-{epoch:06d}"
+        suffix = f"-step{step:08d}" if at_step else suffix
         path = self.folder / "loras" / f"{self.name}{suffix}.safetensors"
         facts = RunFacts(
             output_name=path.stem,
@@ -59,27 +66,32 @@ class RunOutput:
         self.on_event(LoraSaved(step, epoch, str(path)))
         return path
 
-    def draw_samples(self, model: DiffusionModel, step: int, epoch: int) -> None:
+    def draw_samples(self, model: DiffusionModel, step: int, epoch: int, at_step: bool = False) -> None:
         """Draw every sample prompt with the LoRA as it is now. Does not touch the training's own chance.
 
-        A model that is cut up draws in all processes at once, because it takes all of them; the first one saves.
+        A model that is cut up draws in all processes at once, because it takes all of them; the first one saves. When
+        the run is asked to stop, the pictures that are left are not drawn.
         """
         if not (self.team.is_first or self.team.shards):
             return
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
+        when = f"step-{step:06d}" if at_step else f"epoch-{epoch:04d}"
         with putting_back_to_sleep(model):
-            self._draw_all(model, shared, step, epoch)
+            for number, prompt in enumerate(self.config.samples.prompts, start=1):
+                stop = "stop" in pending_requests(self.folder)
+                if self.team.agree(stop) if self.team.shards else stop:
+                    break
+                content = self._draw(model, prompt, shared)
+                if self.team.is_first:
+                    path = self.folder / "samples" / f"{when}-prompt-{number:02d}.png"
+                    write_whole(path, content)
+                    self.on_event(ImageSampled(step, epoch, prompt, str(path)))
 
-    def _draw_all(self, model: DiffusionModel, shared: dict[str, Any], step: int, epoch: int) -> None:
-        for number, prompt in enumerate(self.config.samples.prompts, start=1):
-            settings = GenerationConfig(prompt=prompt, **reading_of(self.config), **shared)
-            content = io.BytesIO()
-            generate(model, settings).save(content, "png")
-            if not self.team.is_first:
-                continue
-            path = self.folder / "samples" / f"epoch-{epoch:04d}-prompt-{number:02d}.png"
-            write_whole(path, content.getvalue())
-            self.on_event(ImageSampled(step, epoch, prompt, str(path)))
+    def _draw(self, model: DiffusionModel, prompt: str, shared: dict[str, Any]) -> bytes:
+        settings = GenerationConfig(prompt=prompt, **reading_of(self.config), **shared)
+        content = io.BytesIO()
+        generate(model, settings).save(content, "png")
+        return content.getvalue()
 
 
 def reading_of(config: TrainConfig) -> dict[str, Any]:

@@ -1,12 +1,18 @@
 """How a training shows itself in a terminal or a plain cell: one bar with loss and time left."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from lora_nb.training.events import (
     ImageSampled,
     LoraSaved,
+    OnEvent,
+    Preparing,
     ProblemFound,
+    RunContinued,
     RunFinished,
+    RunPaused,
     RunStarted,
     StepDone,
     TrainEvent,
@@ -26,7 +32,13 @@ class ProgressBar:
 
     def __call__(self, event: TrainEvent) -> None:
         if isinstance(event, RunStarted):
-            self._open(event)
+            print(f"{event.run}: {event.steps} steps in {event.epochs} epochs, on {event.device}, {event.precision}")
+            self._open(event.steps, event.epochs)
+        elif isinstance(event, RunContinued):
+            if self._bar is None:
+                self._open(event.steps, event.epochs, event.step)
+        elif isinstance(event, RunPaused):
+            self._bar.set_description("paused")
         elif isinstance(event, StepDone):
             self._show_step(event)
         elif isinstance(event, ProblemFound):
@@ -41,12 +53,11 @@ class ProgressBar:
             self._bar.close()
             print(f"{event.outcome} after {event.seconds:.0f} s and {self._bar.n} steps")
 
-    def _open(self, event: RunStarted) -> None:
+    def _open(self, steps: int, epochs: int, done: int = 0) -> None:
         from tqdm.auto import tqdm
 
-        self._epochs = event.epochs
-        print(f"{event.run}: {event.steps} steps in {event.epochs} epochs, on {event.device}, {event.precision}")
-        self._bar = tqdm(total=event.steps, unit="step", mininterval=1.0, dynamic_ncols=True)
+        self._epochs = epochs
+        self._bar = tqdm(total=steps, initial=done, unit="step", mininterval=1.0, dynamic_ncols=True)
 
     def _show_step(self, event: StepDone) -> None:
         raw = event.raw_loss
@@ -54,3 +65,16 @@ class ProgressBar:
         self._bar.set_description(f"epoch {event.epoch}/{self._epochs}", refresh=False)
         self._bar.set_postfix(loss=f"{self._loss:.4f}", refresh=False)
         self._bar.update()
+
+
+def progress_of(what: str, on_event: OnEvent, every: float = 1.0) -> Callable[[int, int], None]:
+    """Turn (done, total) into events, not more than one in `every` seconds but for the last."""
+    last = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= every:
+            last = time.monotonic()
+            on_event(Preparing(what, done, total))
+
+    return show

@@ -1,30 +1,32 @@
 """One run from a project folder to LoRA files: load, check, cache, train."""
 
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from lora_nb.config import DataConfig, TrainConfig
-from lora_nb.config_file import save_config
+from lora_nb.config_file import load_config, save_config
 from lora_nb.dataset.checks import check_dataset
 from lora_nb.dataset.final_captions import all_captions, plain_caption
 from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import Dataset, scan_images
 from lora_nb.dataset.long_captions import find_long_captions
-from lora_nb.dataset.steps import plan_steps
+from lora_nb.dataset.steps import StepPlan, plan_steps
 from lora_nb.environment import Machine, find_machine, installed_versions
 from lora_nb.errors import ConfigError, DatasetError, Problem
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.models.weighted import strip_weights
 from lora_nb.project import Project
 from lora_nb.training.acceleration import Team, find_team
-from lora_nb.training.cache import cache_dataset
+from lora_nb.training.cache import CachedImage, cache_dataset
 from lora_nb.training.conditioning import CaptionEncoder
-from lora_nb.training.events import OnEvent, ProblemFound, RunFinished, RunStarted, tell, write_events_to
+from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunFinished, RunStarted, tell
 from lora_nb.training.loop import train
 from lora_nb.training.losses import check_prediction
 from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
-from lora_nb.training.progress import ProgressBar
+from lora_nb.training.progress import ProgressBar, progress_of
+from lora_nb.training.recording import take_on
+from lora_nb.training.requests import interrupts_as_requests
 from lora_nb.training.sharding import check_sharding, load_beside_gpu
 from lora_nb.training.speed import check_speed
 
@@ -36,60 +38,89 @@ def train_project(
     run: str | None = None,
     model: DiffusionModel | None = None,
     on_event: OnEvent | None = None,
+    prepared: bool = False,
 ) -> Path:
     """Train a LoRA on a project's pictures, with its saved settings unless others are given. Returns the run's folder.
 
-    All that could spoil the run is looked for first: DatasetError and ConfigError name every problem.
+    All that could spoil the run is looked for first: DatasetError and ConfigError name every problem. prepared: the
+    run's folder and settings are there, made by launching.start_run.
     """
-    config = config or project.load_config()
     machine = find_machine(project.root)
-    dataset = scan_images(project.images)
-    refuse_problems(dataset, config, machine)
     team = find_team(machine.device)
-    if team.shards and (problems := check_sharding(config)):
-        raise ConfigError("This base model cannot be cut up over several processes.", problems)
     run = team.agree(run or project.new_run_name())
     folder = project.run_folder(run)
-    if (folder / "config.json").exists():
+    if prepared:
+        config = load_config(folder / "config.json")
+    elif team.agree((folder / "config.json").exists()):
         raise ConfigError("The run exists.", [Problem(str(folder), "It holds a run already.", "Choose another name.")])
+    config = config or project.load_config()
+    with take_on(folder, team, prepared) as tell_log:
+        dataset = scan_images(project.images)
+        refuse_problems(dataset, config, machine)
+        if team.shards and (problems := check_sharding(config)):
+            raise ConfigError("This base model cannot be cut up over several processes.", problems)
+        tell_log(Preparing("model"))
+        model = model or load_for(team, config, machine)
+        if problems := check_prediction(config.loss, model.objective.prediction):
+            raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
+        material = prepare(project, dataset, config, model, team, tell_log)
+        if team.is_first:
+            save_config(config, folder / "config.json")
+            on_event = tell(tell_log, on_event or ProgressBar())
+        else:
+            on_event = tell()
+        plan = plan_steps(dataset, config, team.size)
+        output = RunOutput(folder, project.name, config, material.training, plan, on_event, team)
+        on_event(start_of(run, plan, model, config))
+        for problem in check_lengths(material.training, config, model):
+            on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
+        with interrupts_as_requests(folder):
+            outcome = train(
+                model, material.images, config, output, on_event, material.held_out, team, material.encode_captions
+            )
+        on_event(RunFinished(outcome, output.watch.seconds, installed_versions()))
+    return folder
 
-    plan = plan_steps(dataset, config, team.size)
-    model = model or load_for(team, config, machine)
-    if problems := check_prediction(config.loss, model.objective.prediction):
-        raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
+
+@dataclass(frozen=True)
+class Material:
+    """What a run is trained on, encoded."""
+
+    training: Dataset
+    images: list[CachedImage]
+    held_out: list[CachedImage]
+    encode_captions: CaptionEncoder
+
+
+def prepare(
+    project: Project, dataset: Dataset, config: TrainConfig, model: DiffusionModel, team: Team, on_event: OnEvent
+) -> Material:
+    """Encode pictures and captions, or read what an earlier run encoded; what is not needed any more goes to sleep."""
     training, held_out = split_dataset(dataset, config)
     encode_captions = CaptionEncoder(model, config, project.cache / "captions")
     with team.first_goes_first():
-        images = cache_dataset(model, training, config.data, project.cache)
+        on_picture = progress_of("pictures", on_event)
+        images = cache_dataset(model, training, config.data, project.cache, on_picture)
         held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
-        all_encoded = encode_captions.prepare(list_captions(training, held_out, config))
+        captions = list_captions(training, held_out, config)
+        all_encoded = encode_captions.prepare(captions, progress_of("captions", on_event))
     model.networks.sleep("vae")  # until pictures are drawn
     if all_encoded:
         model.networks.sleep(*model.text_encoders, *model.frozen_text_encoders)  # until prompts are read
-    if team.is_first:
-        save_config(config, folder / "config.json")
-        on_event = tell(write_events_to(folder / "events.jsonl"), on_event or ProgressBar())
-    else:
-        on_event = tell()
-    output = RunOutput(folder, project.name, config, training, plan, on_event, team)
+    return Material(training, images, held_out_images, encode_captions)
 
-    started = time.monotonic()
-    on_event(
-        RunStarted(
-            run=run,
-            steps=plan.steps,
-            epochs=plan.epochs,
-            steps_per_epoch=plan.steps_per_epoch,
-            batches_per_epoch=plan.batches_per_epoch,
-            device=str(model.device),
-            precision=config.run.precision,
-        )
+
+def start_of(run: str, plan: StepPlan, model: DiffusionModel, config: TrainConfig) -> RunStarted:
+    """The event that says what is going to happen."""
+    return RunStarted(
+        run=run,
+        steps=plan.steps,
+        epochs=plan.epochs,
+        steps_per_epoch=plan.steps_per_epoch,
+        batches_per_epoch=plan.batches_per_epoch,
+        device=str(model.device),
+        precision=config.run.precision,
     )
-    for problem in check_lengths(training, config, model):
-        on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
-    outcome = train(model, images, config, output, on_event, held_out_images, team, encode_captions)
-    on_event(RunFinished(outcome, time.monotonic() - started, installed_versions()))
-    return folder
 
 
 def list_captions(training: Dataset, held_out: Dataset, config: TrainConfig) -> set[str]:

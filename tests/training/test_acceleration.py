@@ -21,7 +21,8 @@ from lora_nb.training import runs
 from lora_nb.training.acceleration import MOST_SKIPPED, Engine, Team
 from lora_nb.training.batches import Turn, epoch_steps, make_batches
 from lora_nb.training.cache import cache_dataset
-from lora_nb.training.events import StepDone, ValidationDone, read_events
+from lora_nb.training.event_log import read_events
+from lora_nb.training.events import StepDone, ValidationDone
 from lora_nb.training.runs import train_project
 
 CPU = torch.device("cpu")

@@ -6,7 +6,8 @@ from lora_nb.config_file import change_settings
 from lora_nb.dataset.held_out import split_dataset
 from lora_nb.dataset.images import scan_images
 from lora_nb.training import loop
-from lora_nb.training.events import ValidationDone, read_events
+from lora_nb.training.event_log import read_events
+from lora_nb.training.events import ValidationDone
 from lora_nb.training.runs import train_project
 from lora_nb.training.validation import DRAWS, validation_batches
 

@@ -1,0 +1,95 @@
+"""The commands about runs: train, and what can be asked of a run while it trains."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lora_nb.terminal import ProjectFolder, read_change
+
+if TYPE_CHECKING:
+    from lora_nb.training.requests import Request
+
+RunName = Annotated[str | None, typer.Option(help="The run. Default: the last one.")]
+
+
+def train(
+    folder: ProjectFolder,
+    run: Annotated[str | None, typer.Option(help="A name for this run. Default: run1, run2, ...")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Train this many epochs instead of the setting.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: run.batch_size=2")] = None,
+    background: Annotated[bool, typer.Option(help="Start it and return; it goes on without this terminal.")] = False,
+    prepared: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Train a LoRA on the project's pictures, and save one every epoch."""
+    from lora_nb.config_file import change_settings
+    from lora_nb.project import find_project
+    from lora_nb.training.acceleration import leave_team
+    from lora_nb.training.launching import start_run
+    from lora_nb.training.runs import train_project
+
+    project = find_project(folder)
+    changes = dict(read_change(text) for text in settings or [])
+    if epochs is not None:
+        changes["run.epochs"] = epochs
+    config = None if prepared else change_settings(project.load_config(), changes)
+    if background:
+        started = start_run(project, config, run)
+        print(f"{started.name} trains in the background. Look at it: lora-nb runs {folder}")
+        return
+    output = train_project(project, config, run=run, prepared=prepared)
+    leave_team()
+    if int(os.environ.get("RANK", "0")):
+        return  # one of several processes: the first one speaks for all
+    print(f"LoRAs in {output / 'loras'}")
+    print(f"Next: lora-nb grid {folder}")
+
+
+def runs(folder: ProjectFolder) -> None:
+    """List the project's runs, and how each stands."""
+    from lora_nb.project import find_project
+    from lora_nb.training.watching import list_runs
+
+    states = list_runs(find_project(folder))
+    for state in states:
+        process = f", process {state.pid}" if state.is_alive else ""
+        print(f"{state.run:12} {state.state:9} step {state.step} of {state.steps or '?'}{process}")
+        if state.error:
+            print(f"  {state.error}")
+    if not states:
+        print(f"No run yet. Train: lora-nb train {folder}")
+
+
+def stop(folder: ProjectFolder, run: RunName = None) -> None:
+    """Ask a run to stop after its step, and to save what was learned."""
+    _ask(folder, run, "stop")
+
+
+def pause(folder: ProjectFolder, run: RunName = None) -> None:
+    """Ask a run to wait. It keeps its memory; go on with: lora-nb continue"""
+    _ask(folder, run, "pause")
+
+
+def go_on(folder: ProjectFolder, run: RunName = None) -> None:
+    """Let a paused run go on."""
+    _ask(folder, run, "go_on")
+
+
+def sample_now(folder: ProjectFolder, run: RunName = None) -> None:
+    """Ask a run to draw its sample pictures after its step."""
+    _ask(folder, run, "sample_now")
+
+
+def save_now(folder: ProjectFolder, run: RunName = None) -> None:
+    """Ask a run to save a LoRA after its step."""
+    _ask(folder, run, "save_now")
+
+
+def _ask(folder: Path, run: str | None, request: "Request") -> None:
+    from lora_nb.project import find_project
+    from lora_nb.training.requests import ask_run
+
+    project = find_project(folder)
+    ask_run(project.run_folder(run) if run else project.latest_run(), request)
+    print("Asked. It answers after its step.")

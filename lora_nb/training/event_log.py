@@ -1,0 +1,101 @@
+"""A run's events.jsonl: one event a line, appended while it trains, and read while it is written."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lora_nb.training.events import EVENTS, CheckpointSaved, ImageSampled, LoraSaved, OnEvent, ProblemFound, TrainEvent
+
+WITH_PATHS = (CheckpointSaved, ImageSampled, LoraSaved)
+
+
+def write_events_to(path: Path) -> OnEvent:
+    """Make a listener that appends every event to a file; a line is flushed as soon as it is written.
+
+    Paths inside the run's folder are written relative to it, so that the folder can be moved. A torn last line, which
+    a run that was killed may have left, goes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heal(path)
+
+    def write(event: TrainEvent) -> None:
+        line = json.dumps({"event": event.kind, **asdict(_pack(event, path.parent))}, ensure_ascii=False)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    return write
+
+
+def read_events(path: Path) -> Iterator[TrainEvent]:
+    """Read a run's events, also while it is still writing: a torn last line is left for the next call."""
+    yield from EventReader(path).read()
+
+
+class EventReader:
+    """Follows a run's events: each `read()` returns those that were written since the last one.
+
+    When a run is continued, what it had told after its checkpoint is taken back, because those steps are done again.
+    The reader then starts from the beginning, and `from_start` says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.from_start = True  # whether the last read() began at the first event
+        self._offset = 0  # bytes
+        self._last_line = b""  # that was read: if it is not there any more, the file has been cut
+        self._lines = 0
+
+    def read(self) -> list[TrainEvent]:
+        """The events since the last call; a line that cannot be read is told as a problem, and skipped."""
+        lines = self._new_lines()
+        events = []
+        for line in lines:
+            self._lines += 1
+            self._offset += len(line)
+            self._last_line = line
+            events.append(self._parse(line))
+        return events
+
+    def _new_lines(self) -> list[bytes]:
+        """Every whole line after those that were read."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return []
+        with file:
+            file.seek(self._offset - len(self._last_line))
+            self.from_start = self._offset == 0 or file.read(len(self._last_line)) != self._last_line
+            if self.from_start:
+                self._offset, self._last_line, self._lines = 0, b"", 0
+                file.seek(0)
+            return [line for line in file.readlines() if line.endswith(b"\n")]
+
+    def _parse(self, line: bytes) -> TrainEvent:
+        try:
+            values = json.loads(line)
+            return _unpack(EVENTS[values.pop("event")](**values), self.path.parent)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            where = f"{self.path.name}, line {self._lines}"
+            return ProblemFound(where, "This line is damaged, or of a newer version.", "It is left out.", "warning")
+
+
+def heal(path: Path) -> None:
+    """Remove a torn last line."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
+def _pack(event: TrainEvent, folder: Path) -> TrainEvent:
+    if not isinstance(event, WITH_PATHS) or not Path(event.path).is_relative_to(folder):
+        return event
+    return replace(event, path=Path(event.path).relative_to(folder).as_posix())
+
+
+def _unpack(event: TrainEvent, folder: Path) -> TrainEvent:
+    return replace(event, path=str(folder / event.path)) if isinstance(event, WITH_PATHS) else event

@@ -1,0 +1,64 @@
+"""A run as a process of its own: it goes on when the notebook's kernel ends, and gives its memory back at its end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lora_nb.config import TrainConfig
+from lora_nb.config_file import save_config
+from lora_nb.dataset.images import scan_images
+from lora_nb.environment import find_machine
+from lora_nb.errors import ConfigError, Problem
+from lora_nb.project import Project
+from lora_nb.training.claims import note_holder
+from lora_nb.training.event_log import write_events_to
+from lora_nb.training.events import Preparing
+from lora_nb.training.runs import refuse_problems
+
+_CHILDREN: list["subprocess.Popen[bytes]"] = []  # kept, because Python warns of a process that nobody waits for
+
+
+def start_run(project: Project, config: TrainConfig | None = None, run: str | None = None) -> Path:
+    """Start a training that does not depend on this process. Returns the run's folder at once.
+
+    What would make it impossible is said here: DatasetError, ConfigError. watching.RunWatcher tells how it goes on, and
+    requests.ask_run asks it to stop, to pause, or to show a picture.
+    """
+    config = config or project.load_config()
+    refuse_problems(scan_images(project.images), config, find_machine(project.root))
+    folder = _new_folder(project, run)
+    save_config(config, folder / "config.json")
+    launch(project, folder, "train", "--run", folder.name, "--prepared")
+    return folder
+
+
+def launch(project: Project, folder: Path, command: str, *options: str) -> None:
+    """Start `lora-nb COMMAND PROJECT OPTIONS` on a run, apart from this process; what it prints goes to log.txt."""
+    write_events_to(folder / "events.jsonl")(Preparing("start"))
+    package = str(Path(__file__).parents[2])  # the child uses the same lora_nb, wherever it was imported from
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lora_nb", command, str(project.root), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # no Ctrl-C and no closed terminal reaches it
+        )
+    note_holder(folder, process.pid)
+    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None] + [process]
+
+
+def _new_folder(project: Project, run: str | None) -> Path:
+    """Make the run's folder; two that are started at once get two."""
+    while True:
+        folder = project.run_folder(run or project.new_run_name())
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if run is not None:
+                problem = Problem(str(folder), "It holds a run already.", "Choose another name.")
+                raise ConfigError("The run exists.", [problem]) from None
