@@ -9,13 +9,14 @@ const KEYS = "Arrow keys: move. Enter: full size. C: compare two. Page up, page 
 
 /**
  * Show a grid, as evaluation/describing.py describes it. `loadPicture(number, full)` resolves with the address of a
- * picture; `tools` are further buttons for the bar above the grid.
+ * picture; `tools` are further buttons for the bar above the grid; no cell is wider than `largest` pixels. Returns the
+ * viewer, which can be given a grid that has grown, `update(view)`, and closed.
  */
-export function showGrid(place, view, { loadPicture, tools = [], heading = "h3" }) {
-  const viewer = new GridViewer(view, loadPicture);
+export function showGrid(place, view, { loadPicture, tools = [], heading = "h3", largest = LARGEST_CELL }) {
+  const viewer = new GridViewer(view, loadPicture, largest);
   place.append(
     element(heading, { class: "ln-grid-title" }, view.title),
-    element("p", { class: "ln-quiet ln-grid-facts" }, view.facts),
+    element("p", { class: "ln-quiet ln-grid-facts", hidden: !view.facts }, view.facts),
     viewer.bar(tools),
     viewer.stage,
     viewer.detail,
@@ -24,13 +25,13 @@ export function showGrid(place, view, { loadPicture, tools = [], heading = "h3" 
   );
   place.classList.add("ln-grid");
   viewer.open(place);
-  return () => viewer.close();
+  return viewer;
 }
 
 class GridViewer {
-  constructor(view, loadPicture) {
-    Object.assign(this, { view, loadPicture });
-    this.counts = { block: view.cells.length, row: view.cells[0].length, column: view.cells[0][0].length };
+  constructor(view, loadPicture, largest) {
+    Object.assign(this, { loadPicture, largest });
+    this.take(view);
     this.only = { block: null, row: null }; // what the bar above restricts the grid to
     this.here = { block: 0, row: 0, column: 0 };
     this.marked = null; // the first of two to compare
@@ -58,6 +59,21 @@ class GridViewer {
     document.removeEventListener("keydown", this.dismiss, true);
   }
 
+  take(view) {
+    this.view = view;
+    this.counts = { block: view.cells.length, row: view.cells[0].length, column: view.cells[0][0].length };
+  }
+
+  /** Show a grid that has more columns or pictures than before; who looks at a picture goes on looking. */
+  update(view) {
+    const focused = this.stage.contains(document.activeElement);
+    const atEnd = this.stage.scrollLeft + this.stage.clientWidth >= this.stage.scrollWidth - 8;
+    this.take(view);
+    this.draw();
+    if (focused) this.at(this.here).focus({ preventScroll: true });
+    if (atEnd) this.stage.scrollLeft = this.stage.scrollWidth; // the newest column
+  }
+
   cell({ block, row, column }) {
     return this.view.cells[block][row][column];
   }
@@ -79,7 +95,7 @@ class GridViewer {
   bar(tools) {
     const { rows, blocks } = this.view.axes;
     const bar = element("div", { class: "ln-row ln-grid-bar" });
-    if (this.counts.row > 1) bar.append(this.slider(rows));
+    if (this.counts.row > 1 && rows.title !== "prompt") bar.append(this.slider(rows));
     if (this.counts.block > 1) bar.append(this.filter(blocks));
     bar.append(...tools);
     bar.append(element("details", { class: "ln-grid-keys" }, element("summary", {}, "Keys"), element("p", {}, KEYS)));
@@ -133,7 +149,7 @@ class GridViewer {
   drawBlock(block) {
     const { blocks, rows, columns } = this.view.axes;
     const body = element("tbody");
-    if (this.counts.block > 1 || blocks.title === "prompt")
+    if (blocks.labels[block])
       body.append(
         element("tr", { class: "ln-grid-block" },
           element("th", { scope: "rowgroup", colspan: String(this.counts.column + 1) }, element("span", {}, blocks.labels[block]))),
@@ -192,7 +208,7 @@ class GridViewer {
 
   fit() {
     const room = this.place.clientWidth - ROW_LABEL - 40;
-    const cell = Math.min(LARGEST_CELL, Math.max(SMALLEST_CELL, Math.floor(room / this.counts.column) - 8));
+    const cell = Math.min(this.largest, Math.max(SMALLEST_CELL, Math.floor(room / this.counts.column) - 8));
     this.stage.style.setProperty("--cell", `${cell}px`);
     this.cellWidth = cell;
   }
@@ -403,8 +419,8 @@ class GridViewer {
       prompt,
       element("div", { class: "ln-row" },
         element("button", { onclick: () => this.copy(cell.prompt, "prompt") }, "Copy prompt"),
-        element("button", { onclick: () => this.copy(cell.text, "parameters") }, "Copy all parameters")),
-      element("details", {}, element("summary", {}, "All parameters"), element("table", { class: "ln-grid-facts-table" }, ...rows)),
+        rows.length ? element("button", { onclick: () => this.copy(cell.text, "parameters") }, "Copy all parameters") : null),
+      ...(rows.length ? [element("details", {}, element("summary", {}, "All parameters"), element("table", { class: "ln-grid-facts-table" }, ...rows))] : []),
     ];
   }
 

@@ -40,9 +40,9 @@ async function build(root, kernel, status) {
   ];
   const place = element("div");
   root.prepend(place);
-  const close = showGrid(place, view, { loadPicture: load, tools });
+  const viewer = showGrid(place, view, { loadPicture: load, tools });
   return () => {
-    close();
+    viewer.close();
     for (const address of addresses.values()) address.then((url) => URL.revokeObjectURL(url), () => {});
   };
 }
