@@ -22,7 +22,13 @@ RENDER = """async ([module, style, kind]) => {
     const heard = new Set();
     const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
     const wrap = text => kind === "DataView" ? new DataView(bytes(text).buffer) : bytes(text).buffer;
-    const text = view => btoa(String.fromCharCode(...new Uint8Array(view.buffer ?? view)));
+    const text = view => {
+        let letters = "";
+        const all = new Uint8Array(view.buffer ?? view);
+        for (let start = 0; start < all.length; start += 0x8000)
+            letters += String.fromCharCode(...all.subarray(start, start + 0x8000));
+        return btoa(letters);
+    };
     const model = {
         get() {}, set() {}, save_changes() {},
         on(name, listener) { heard.add(listener); },
@@ -34,6 +40,7 @@ RENDER = """async ([module, style, kind]) => {
         },
     };
     window.deliver = (reply, data) => heard.forEach(l => l(reply, kind === "none" ? [] : data.map(wrap)));
+    window.began = performance.now();
     window.cleanUp = widget.render({model, el: document.getElementById("place")});
 }"""
 
