@@ -66,6 +66,14 @@ def _load_florence(base: str | Path | None, device: str, options: dict[str, Any]
     return Florence(base or FLORENCE, device, **options)
 
 
+# which to choose from on the Hugging Face hub, by kind; any other of the same format works as well
+BASES = {
+    "wd": tuple(
+        f"SmilingWolf/wd-{name}-tagger-v3" for name in ("swinv2", "vit", "convnext", "vit-large", "eva02-large")
+    ),
+    "florence": tuple(f"florence-community/Florence-2-{name}" for name in ("large", "large-ft", "base", "base-ft")),
+}
+
 # to add one: write its file, a function here, and what it can be asked for
 CAPTIONERS: dict[str, Callable[[str | Path | None, str, dict[str, Any]], Captioner]] = {
     "wd": _load_wd,

@@ -1,6 +1,7 @@
 """Where is a captioner? In a folder of the user's, or on the Hugging Face hub."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from lora_nb.errors import ModelError
@@ -26,3 +27,17 @@ def find_captioner(base: str, files: tuple[str, ...]) -> Path:
             f"The captioner {base!r} could not be fetched from the Hugging Face hub ({type(error).__name__}: "
             f"{''.join(first)}). Check the spelling and the internet connection, or give a folder that holds it."
         ) from error
+
+
+def find_downloaded(bases: Iterable[str], name: str) -> Path | None:
+    """The first of these models whose file of that name is on this machine already; asks no server."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for base in bases:
+        path = Path(base).expanduser() / name
+        if path.is_file():
+            return path
+        found = try_to_load_from_cache(base, name) if base.count("/") == 1 else None
+        if isinstance(found, str):
+            return Path(found)
+    return None

@@ -84,6 +84,11 @@ class CaptionHistory:
         _, undone = self._read()
         return undone[-1].label if undone else ""
 
+    def is_last(self, number: int) -> bool:
+        """Whether this edit is the one that undo would take back."""
+        done, _ = self._read()
+        return bool(done) and done[-1].number == number
+
     def _move(self, action: Action, changes: dict[str, tuple[str, str]]) -> Step:
         wanted, left = [], []
         for name, (before, after) in changes.items():

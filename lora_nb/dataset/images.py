@@ -14,7 +14,7 @@ from lora_nb.dataset.folders import EXTENSIONS, PictureFolder, find_pictures, na
 from lora_nb.dataset.tags import caption_path, read_caption_lines
 from lora_nb.errors import DatasetError, Problem
 
-__all__ = ["EXTENSIONS", "Dataset", "ImageItem", "open_picture", "scan_images"]
+__all__ = ["EXTENSIONS", "Dataset", "ImageItem", "open_picture", "refresh_captions", "scan_images"]
 
 REGULARISATION_FOLDER = "regularisation"  # beside the folder of pictures
 
@@ -71,6 +71,16 @@ def scan_images(folder: Path, measure: Measure = measure_picture) -> Dataset:
         items += [replace(item, is_regularisation=True, root=beside.parent) for item in general]
         problems += [replace(problem, where=f"{REGULARISATION_FOLDER}/{problem.where}") for problem in found]
     return Dataset(root, tuple(sorted(items, key=lambda item: item.path)), tuple(problems))
+
+
+def refresh_captions(dataset: Dataset) -> Dataset:
+    """The same pictures with their captions as they are on disk now; quick, because no picture is opened."""
+    items = []
+    for item in dataset.items:
+        lines, _ = _read_item_caption(item.path, item.root or item.path.parent)
+        caption = " ".join(lines)
+        items.append(replace(item, caption=caption, has_caption=bool(caption), lines=tuple(lines)))
+    return replace(dataset, items=tuple(items))
 
 
 def _scan_folder(root: Path, measure: Measure) -> tuple[list[ImageItem], list[Problem]]:

@@ -5,7 +5,8 @@ Every edit takes a dataset, which may be a part of one (see filtering.py), and r
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from lora_nb.dataset.images import Dataset
@@ -154,6 +155,25 @@ EDITS: dict[str, Callable[..., list[CaptionChange]]] = {
     "tidy": tidy_tags,
     "dedupe": dedupe_tags,
     "triggers": set_trigger_words,
+}
+
+
+def describe_edit(edit: str, options: Mapping[str, Any]) -> str:
+    """An edit of EDITS in words, as a list of what can be undone names it."""
+    words = {name: ", ".join(each) if isinstance(each, list | tuple) else str(each) for name, each in options.items()}
+    text = _DESCRIPTIONS[edit].format_map(defaultdict(str, words))
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+_DESCRIPTIONS = {
+    "add": "Add {tags}",
+    "remove": "Remove {tags}",
+    "rename": "Rename {old} to {new}",
+    "replace": "Replace {find} by {replacement}",
+    "sort": "Sort by {by}",
+    "tidy": "Tidy tags",
+    "dedupe": "Remove doubled tags",
+    "triggers": "Trigger words {words}",
 }
 
 

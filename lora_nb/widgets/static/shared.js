@@ -132,6 +132,12 @@ export class Outbox {
     return this.edits.has(key) || this.flying.has(key);
   }
 
+  /** Forget an edit that has not been sent. */
+  drop(key) {
+    clearTimeout(this.edits.get(key)?.timer);
+    this.edits.delete(key);
+  }
+
   get size() {
     return new Set([...this.edits.keys(), ...this.flying.keys()]).size;
   }
