@@ -281,7 +281,7 @@ class Panel {
     this.loss.describe(`Loss: running mean ${shortNumber(this.points[0][3])} at step ${this.points[0][0]}, ${shortNumber(this.points.at(-1)[3])} at step ${news.step}`);
     this.legend.replaceChildren(...lines.map(({ kind, name }) => element("span", { class: "ln-panel-key" }, element("i", { class: kind }), name)));
     const rates = news.rates.map((_, at) => ({ points: this.points.map((point) => [point[0], point[5][at]]), kind: `ln-rate${at % 3}` }));
-    this.rate.draw({ lines: rates, steps: news.steps, top: Math.max(...this.points.flatMap((point) => point[5])) * 1.15 || 1 });
+    this.rate.draw({ lines: rates, steps: news.steps, top: this.points.reduce((most, point) => Math.max(most, ...point[5]), 0) * 1.15 || 1 });
     this.rate.describe(`Learning rate: ${this.points.at(-1)[5].map(shortNumber).join(" and ")} at step ${news.step}`);
     this.fillTable();
   }
