@@ -42,6 +42,10 @@ class DatasetError(ProblemsError):
     """Pictures or captions that cannot be trained on."""
 
 
+class RunChangedError(ProblemsError):
+    """A run that cannot simply go on: settings or pictures are not what it was started with."""
+
+
 class ProjectError(LoraNbError):
     """A project folder that is missing, foreign or incomplete."""
 

@@ -71,9 +71,39 @@ def pause(folder: ProjectFolder, run: RunName = None) -> None:
     _ask(folder, run, "pause")
 
 
-def go_on(folder: ProjectFolder, run: RunName = None) -> None:
-    """Let a paused run go on."""
-    _ask(folder, run, "go_on")
+def go_on(
+    folder: ProjectFolder,
+    run: RunName = None,
+    as_before: Annotated[bool, typer.Option(help="Although settings or pictures have changed.")] = False,
+    from_weights: Annotated[bool, typer.Option(help="Start a new run from its weights, with new settings.")] = False,
+    background: Annotated[bool, typer.Option(help="Start it and return; it goes on without this terminal.")] = False,
+    prepared: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Let a run go on exactly where it was: one that is paused, or one that was stopped or killed."""
+    from lora_nb.project import find_project
+    from lora_nb.training.acceleration import leave_team
+    from lora_nb.training.continuing import config_from_weights, find_folder
+    from lora_nb.training.launching import continue_run, start_run
+    from lora_nb.training.runs import continue_project, train_project
+    from lora_nb.training.watching import run_state
+
+    project = find_project(folder)
+    place = find_folder(project, run)
+    paused = not prepared and run_state(place).state == "paused"
+    if from_weights:
+        config = config_from_weights(project, place)
+        output = start_run(project, config) if background else train_project(project, config)
+    elif background or paused:
+        output = continue_run(project, place.name, as_before=as_before)
+    else:
+        output = continue_project(project, place.name, as_before=as_before, prepared=prepared)
+        leave_team()
+    if int(os.environ.get("RANK", "0")):
+        return
+    if background or paused:
+        print(f"{output.name} goes on. Look at it: lora-nb runs {folder}")
+    else:
+        print(f"LoRAs in {output / 'loras'}")
 
 
 def sample_now(folder: ProjectFolder, run: RunName = None) -> None:

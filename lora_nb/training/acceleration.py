@@ -127,6 +127,15 @@ class Engine:
             )
         return length, taken
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the next step depends on: the scale of the loss."""
+        return {"scaler": self._scaler.state_dict(), "skipped": self._skipped}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._skipped = state["skipped"]
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
+
     def _add_up_gradients(self, parameters: list[Parameter]) -> None:
         """One message for all matrices. What no process has touched (a module left out by chance) stays untouched."""
         if self._team.size == 1:

@@ -70,13 +70,15 @@ def _repeat(positions: list[int], images: list[CachedImage], epoch: int, chance:
 
 
 def epoch_steps(
-    images: list[CachedImage], config: TrainConfig, epoch: int, processes: int = 1
+    images: list[CachedImage], config: TrainConfig, epoch: int, processes: int = 1, done: int = 0
 ) -> Iterator[list[Group]]:
     """Go through an epoch's optimizer steps: each the list of batches whose gradients are added up.
 
-    Several processes that train together go through as many batches at the same time.
+    Several processes that train together go through as many batches at the same time. done: how many steps of the
+    whole run lie behind, when one is continued; they are left out.
     """
-    yield from chunks(epoch_batches(images, config, epoch), config.run.gradient_accumulation_steps * processes)
+    steps = list(chunks(epoch_batches(images, config, epoch), config.run.gradient_accumulation_steps * processes))
+    yield from steps[max(0, done - (epoch - 1) * len(steps)) :]
 
 
 @dataclass(frozen=True)

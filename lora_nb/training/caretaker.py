@@ -1,13 +1,16 @@
-"""Between two steps: answers what the outside has asked of the run."""
+"""Between two steps: saves checkpoints, and answers what the outside has asked of the run."""
 
 import time
 from dataclasses import dataclass, field
 
+from lora_nb.training.checkpoints import checkpoint_name, remove_old, write_checkpoint
 from lora_nb.training.claims import show_life
-from lora_nb.training.events import RunContinued, RunPaused
+from lora_nb.training.event_log import flush_events
+from lora_nb.training.events import CheckpointSaved, RunContinued, RunPaused
 from lora_nb.training.learner import Learner
 from lora_nb.training.output import RunOutput
 from lora_nb.training.requests import Request, StopAsked, take_requests
+from lora_nb.training.snapshots import restore, snapshot
 
 LOOK_EVERY = 0.2  # seconds, while the run is paused
 LIFE_EVERY = 30.0  # seconds between two signs of life
@@ -19,14 +22,55 @@ class Caretaker:
 
     learner: Learner
     output: RunOutput
-    _shown: float = field(default=0.0, init=False)
+    _shown: float = field(default=0.0, init=False)  # when the last sign of life was given
+    _saved_step: int = field(default=0, init=False)
+    _saved_at: float = field(default=0.0, init=False)  # on the run's watch
+
+    def go_back(self) -> tuple[int, int]:
+        """Bring the learner to the checkpoint that the run goes on from, if any. Returns the step and the epoch."""
+        checkpoint = self.output.checkpoint
+        self._saved_at = self.output.watch.seconds
+        if checkpoint is None:
+            return 0, 0
+        restore(self.learner, checkpoint.folder)
+        self._saved_step = checkpoint.step
+        return checkpoint.step, checkpoint.epoch
 
     def attend(self, step: int, epoch: int) -> None:
-        """Answer what was asked since the last step. Raises StopAsked."""
+        """Save a checkpoint if it is time, and answer what was asked since the last step. Raises StopAsked."""
         self._show_life()
         requests = self._take()
+        if self._is_time(step) or {"stop", "pause", "save_now"} & set(requests):
+            self.save_checkpoint(step, epoch)
         if "pause" in self._answer(requests, step, epoch):
             self._wait(step, epoch)
+
+    def save_checkpoint(self, step: int, epoch: int) -> None:
+        """Write down everything that is needed to go on after this step."""
+        output, run = self.output, self.output.config.run
+        if step == self._saved_step or not output.team.is_first:
+            return
+        started, place = time.monotonic(), output.folder / "checkpoints"
+        facts = {
+            "step": step,
+            "epoch": epoch,
+            "steps": output.plan.steps,
+            "seconds": output.watch.seconds,
+            "events": flush_events(output.folder / "events.jsonl"),
+            "started_at": output.started_at,
+            "session_id": output.session_id,
+        }
+        size = write_checkpoint(place, step, snapshot(self.learner, facts))
+        remove_old(place, step, run.keep_checkpoints)
+        self._saved_step, self._saved_at = step, output.watch.seconds
+        seconds = time.monotonic() - started
+        output.on_event(CheckpointSaved(step, epoch, str(place / checkpoint_name(step)), size, seconds))
+
+    def _is_time(self, step: int) -> bool:
+        run = self.output.config.run
+        waited = self.output.watch.seconds - self._saved_at
+        by_time = run.checkpoint_every_n_minutes and waited >= 60 * run.checkpoint_every_n_minutes
+        return bool(by_time or (run.checkpoint_every_n_steps and step % run.checkpoint_every_n_steps == 0))
 
     def _take(self) -> list[Request]:
         team = self.output.team

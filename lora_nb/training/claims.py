@@ -80,7 +80,7 @@ def claim_run(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as lock:
         holder = find_holder(folder)
-        others = holder is not None and holder.pid != os.getpid()
+        others = holder is not None and not (holder.is_here and holder.pid == os.getpid())
         if not _take(lock) or others:
             raise TrainingError(_explain(folder, holder))
         note_holder(folder, os.getpid())

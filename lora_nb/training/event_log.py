@@ -1,10 +1,12 @@
 """A run's events.jsonl: one event a line, appended while it trains, and read while it is written."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lora_nb.files import write_whole
 from lora_nb.training.events import EVENTS, CheckpointSaved, ImageSampled, LoraSaved, OnEvent, ProblemFound, TrainEvent
 
 WITH_PATHS = (CheckpointSaved, ImageSampled, LoraSaved)
@@ -54,7 +56,7 @@ class EventReader:
             self._lines += 1
             self._offset += len(line)
             self._last_line = line
-            events.append(self._parse(line))
+            events.append(self.parse(line))
         return events
 
     def _new_lines(self) -> list[bytes]:
@@ -71,13 +73,30 @@ class EventReader:
                 file.seek(0)
             return [line for line in file.readlines() if line.endswith(b"\n")]
 
-    def _parse(self, line: bytes) -> TrainEvent:
+    def parse(self, line: bytes) -> TrainEvent:
+        """What a line says."""
         try:
             values = json.loads(line)
             return _unpack(EVENTS[values.pop("event")](**values), self.path.parent)
         except (ValueError, KeyError, TypeError, AttributeError):
             where = f"{self.path.name}, line {self._lines}"
             return ProblemFound(where, "This line is damaged, or of a newer version.", "It is left out.", "warning")
+
+
+def flush_events(path: Path) -> int:
+    """Have everything told so far written to the disk. Returns how many bytes that is."""
+    with path.open("ab") as file:
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def cut_events(path: Path, size: int, stays: Callable[[TrainEvent], bool]) -> None:
+    """Take back all events after the first `size` bytes, but for some that stay. Whole or not at all."""
+    heal(path)
+    content = path.read_bytes() if path.exists() else b""
+    reader = EventReader(path)
+    late = content[size:].splitlines(keepends=True)
+    write_whole(path, content[:size] + b"".join(line for line in late if stays(reader.parse(line))))
 
 
 def heal(path: Path) -> None:

@@ -9,12 +9,15 @@ from lora_nb.config import TrainConfig
 from lora_nb.config_file import save_config
 from lora_nb.dataset.images import scan_images
 from lora_nb.environment import find_machine
-from lora_nb.errors import ConfigError, Problem
+from lora_nb.errors import ConfigError, Problem, TrainingError
 from lora_nb.project import Project
 from lora_nb.training.claims import note_holder
+from lora_nb.training.continuing import find_folder, find_way_on
 from lora_nb.training.event_log import write_events_to
 from lora_nb.training.events import Preparing
+from lora_nb.training.requests import ask_run, take_requests
 from lora_nb.training.runs import refuse_problems
+from lora_nb.training.watching import run_state
 
 _CHILDREN: list["subprocess.Popen[bytes]"] = []  # kept, because Python warns of a process that nobody waits for
 
@@ -30,6 +33,26 @@ def start_run(project: Project, config: TrainConfig | None = None, run: str | No
     folder = _new_folder(project, run)
     save_config(config, folder / "config.json")
     launch(project, folder, "train", "--run", folder.name, "--prepared")
+    return folder
+
+
+def continue_run(project: Project, run: str | None = None, *, as_before: bool = False) -> Path:
+    """Let a run go on, in a process of its own: one that waits, or one that was stopped or killed. Returns its folder.
+
+    Raises RunChangedError if settings or pictures are not as they were; as_before: go on with the run's own settings.
+    """
+    folder = find_folder(project, run)
+    state = run_state(folder)
+    if state.state == "paused":
+        ask_run(folder, "go_on")
+        return folder
+    if state.is_alive:
+        raise TrainingError(f"{folder.name} is {state.state} already.")
+    way_on = find_way_on(project, folder, as_before)
+    refuse_problems(scan_images(project.images), way_on.config, find_machine(project.root))
+    take_requests(folder)  # of an earlier process
+    options = ["--as-before"] if as_before else []
+    launch(project, folder, "continue", "--run", folder.name, "--prepared", *options)
     return folder
 
 

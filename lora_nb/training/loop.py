@@ -79,19 +79,21 @@ def train(
     learner = make_learner(model, config, team, count_steps(images, config, team.size))  # puts the LoRA on the model
     engine = learner.engine  # takes care of precision, and of the other processes
     encode_captions = encode_captions or CaptionEncoder(model, config)
-    caretaker = Caretaker(learner, output)  # between two steps, answers those who ask the run for something
+    caretaker = Caretaker(learner, output)  # between two steps: checkpoints, and what the outside asks for
     speed_up(model, config)
 
     def validate() -> None:
         if held_out:
             on_event(ValidationDone(step, epoch, judge(model, held_out, config, encode_captions, engine)))
 
-    step, epoch = 0, 0
+    step, epoch = caretaker.go_back()  # 0, 0; or to the checkpoint of a run that is continued
+    first_epoch = max(epoch, 1)
     try:
-        validate()
-        keep(model, output, step, epoch)  # pictures before training: what all later ones are compared with
-        for epoch in range(1, run.epochs + 1):
-            for groups in epoch_steps(images, config, epoch, team.size):
+        if not step:
+            validate()
+            keep(model, output, step, epoch)  # pictures before training: what all later ones are compared with
+        for epoch in range(first_epoch, run.epochs + 1):
+            for groups in epoch_steps(images, config, epoch, team.size, done=step):
                 step += 1
                 losses = torch.zeros(2, device=model.device)  # what is minimised, and the plain error
                 batches = list(make_batches(images, groups, config, step, turn))

@@ -17,6 +17,7 @@ from lora_nb.files import write_whole
 from lora_nb.models.base import DiffusionModel, putting_back_to_sleep
 from lora_nb.sampling import generate
 from lora_nb.training.acceleration import Team
+from lora_nb.training.checkpoints import Checkpoint
 from lora_nb.training.events import ImageSampled, LoraSaved, OnEvent
 from lora_nb.training.requests import pending_requests
 from lora_nb.training.stopwatch import Stopwatch
@@ -37,6 +38,13 @@ class RunOutput:
     session_id: int = field(default_factory=lambda: secrets.randbits(31))
     clock: Callable[[], float] = time.time
     watch: Stopwatch = field(default_factory=Stopwatch)  # how long it has trained
+    checkpoint: Checkpoint | None = None  # where a run goes on that is continued
+
+    def __post_init__(self) -> None:
+        if self.checkpoint:
+            facts = self.checkpoint.facts
+            self.started_at, self.session_id = facts["started_at"], facts["session_id"]
+            self.watch = Stopwatch(facts["seconds"])
 
     def save_lora(self, model: DiffusionModel, step: int, epoch: int, at_step: bool = False) -> Path:
         """Write the LoRA as it is now: `name-000004.safetensors`, the last one `name.safetensors`, as kohya does.
@@ -75,7 +83,7 @@ class RunOutput:
         if not (self.team.is_first or self.team.shards):
             return
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
-        when = f"step-{step:06d}" if at_step else f"epoch-{epoch:04d}"
+        when = f"step-{step:08d}" if at_step else f"epoch-{epoch:04d}"
         with putting_back_to_sleep(model):
             for number, prompt in enumerate(self.config.samples.prompts, start=1):
                 stop = "stop" in pending_requests(self.folder)

@@ -1,15 +1,17 @@
 """A run's beginning and end on disk, whatever happens between: claimed, written down, and why it failed."""
 
+import errno
 import shutil
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lora_nb.errors import TrainingError
 from lora_nb.training.acceleration import Team
 from lora_nb.training.claims import claim_run
 from lora_nb.training.event_log import write_events_to
-from lora_nb.training.events import OnEvent, RunFailed, RunFinished, RunStarted, StepDone, TrainEvent
+from lora_nb.training.events import OnEvent, RunContinued, RunFailed, RunFinished, RunStarted, StepDone, TrainEvent
 from lora_nb.training.requests import take_requests
 
 
@@ -33,12 +35,24 @@ def take_on(folder: Path, team: Team, prepared: bool) -> Iterator[OnEvent]:
         except KeyboardInterrupt:
             log(RunFinished("stopped", 0.0))
             raise
-        except Exception as error:
-            log(RunFailed(log.step, type(error).__name__, str(error), traceback.format_exc()))
-            raise
+        except Exception as found:
+            error = explain_full_disk(found, folder)
+            with suppress(OSError):  # on a full disk
+                log(RunFailed(log.step, type(error).__name__, str(error), traceback.format_exc()))
+            raise error from (None if error is found else found)
         finally:
             if is_new and not log.has_begun:
                 _remove(folder)
+
+
+def explain_full_disk(error: Exception, folder: Path) -> Exception:
+    """The same error, unless it means that nothing more can be written: then one that says what to do."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return TrainingError(
+        f"The disk is full: there was no room for {error.filename or folder}. What was saved before is whole. Make "
+        "room, then go on: lora-nb continue"
+    )
 
 
 class _Log:
@@ -51,7 +65,7 @@ class _Log:
 
     def __call__(self, event: TrainEvent) -> None:
         self.has_begun |= isinstance(event, RunStarted)
-        if isinstance(event, StepDone):
+        if isinstance(event, StepDone | RunContinued):
             self.step = event.step
         self._write(event)
 

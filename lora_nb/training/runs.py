@@ -1,5 +1,6 @@
-"""One run from a project folder to LoRA files: load, check, cache, train."""
+"""One run from a project folder to LoRA files, or what is left of it: load, check, cache, train."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from lora_nb.dataset.images import Dataset, scan_images
 from lora_nb.dataset.long_captions import find_long_captions
 from lora_nb.dataset.steps import StepPlan, plan_steps
 from lora_nb.environment import Machine, find_machine, installed_versions
-from lora_nb.errors import ConfigError, DatasetError, Problem
+from lora_nb.errors import ConfigError, DatasetError, Problem, TrainingError
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.models.weighted import strip_weights
 from lora_nb.project import Project
 from lora_nb.training.acceleration import Team, find_team
 from lora_nb.training.cache import CachedImage, cache_dataset
+from lora_nb.training.checkpoints import Checkpoint
 from lora_nb.training.conditioning import CaptionEncoder
-from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunFinished, RunStarted, tell
+from lora_nb.training.continuing import WayOn, find_folder, find_way_on, go_back, write_beginning
+from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunContinued, RunFinished, RunStarted, tell
 from lora_nb.training.loop import train
 from lora_nb.training.losses import check_prediction
 from lora_nb.training.optimizers import check_optimizer
@@ -47,39 +50,47 @@ def train_project(
     """
     machine = find_machine(project.root)
     team = find_team(machine.device)
-    run = team.agree(run or project.new_run_name())
-    folder = project.run_folder(run)
+    folder = project.run_folder(team.agree(run or project.new_run_name()))
     if prepared:
         config = load_config(folder / "config.json")
     elif team.agree((folder / "config.json").exists()):
         raise ConfigError("The run exists.", [Problem(str(folder), "It holds a run already.", "Choose another name.")])
-    config = config or project.load_config()
-    with take_on(folder, team, prepared) as tell_log:
-        dataset = scan_images(project.images)
-        refuse_problems(dataset, config, machine)
-        if team.shards and (problems := check_sharding(config)):
-            raise ConfigError("This base model cannot be cut up over several processes.", problems)
-        tell_log(Preparing("model"))
-        model = model or load_for(team, config, machine)
-        if problems := check_prediction(config.loss, model.objective.prediction):
-            raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
-        material = prepare(project, dataset, config, model, team, tell_log)
-        if team.is_first:
-            save_config(config, folder / "config.json")
-            on_event = tell(tell_log, on_event or ProgressBar())
-        else:
-            on_event = tell()
-        plan = plan_steps(dataset, config, team.size)
-        output = RunOutput(folder, project.name, config, material.training, plan, on_event, team)
-        on_event(start_of(run, plan, model, config))
-        for problem in check_lengths(material.training, config, model):
-            on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
-        with interrupts_as_requests(folder):
-            outcome = train(
-                model, material.images, config, output, on_event, material.held_out, team, material.encode_captions
-            )
-        on_event(RunFinished(outcome, output.watch.seconds, installed_versions()))
-    return folder
+    job = Job(project, folder, config or project.load_config(), machine, team, prepared)
+    return work(job, model, on_event)
+
+
+def continue_project(
+    project: Project,
+    run: str | None = None,
+    *,
+    as_before: bool = False,
+    model: DiffusionModel | None = None,
+    on_event: OnEvent | None = None,
+    prepared: bool = False,
+) -> Path:
+    """Go on with a run that was stopped or killed, exactly where its newest checkpoint is. Returns its folder.
+
+    The LoRA becomes the same, bit for bit, as if it had never been interrupted. Raises RunChangedError if settings or
+    pictures are not as they were; as_before: go on nevertheless, with the run's own settings.
+    """
+    machine = find_machine(project.root)
+    team = find_team(machine.device)
+    folder = team.agree(find_folder(project, run))
+    way_on = find_way_on(project, folder, as_before)
+    return work(Job(project, folder, way_on.config, machine, team, prepared, way_on), model, on_event)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done where, and by whom."""
+
+    project: Project
+    folder: Path  # of the run
+    config: TrainConfig
+    machine: Machine
+    team: Team
+    prepared: bool  # somebody has made the folder for this process, and asks it for things already
+    way_on: WayOn | None = None  # if the run is continued
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,67 @@ class Material:
     images: list[CachedImage]
     held_out: list[CachedImage]
     encode_captions: CaptionEncoder
+
+
+def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Path:
+    """Do a whole run, or what is left of it."""
+    folder, config, team = job.folder, job.config, job.team
+    checkpoint = job.way_on.checkpoint if job.way_on else None
+    with take_on(folder, team, job.prepared) as tell_log:
+        if job.way_on and team.is_first:
+            go_back(folder, checkpoint)
+        tell_log(Preparing("model"))
+        dataset = scan_images(job.project.images)
+        refuse_problems(dataset, config, job.machine)
+        if team.shards and (problems := check_sharding(config)):
+            raise ConfigError("This base model cannot be cut up over several processes.", problems)
+        plan = plan_steps(dataset, config, team.size)
+        if checkpoint:
+            check_length(plan, checkpoint)
+        model = model or load_for(team, config, job.machine)
+        if problems := check_prediction(config.loss, model.objective.prediction):
+            raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
+        material = prepare(job.project, dataset, config, model, team, tell_log)
+        if team.is_first and job.way_on is None:
+            save_config(config, folder / "config.json")
+            write_beginning(folder, job.project, dataset, config)
+        on_event = tell(tell_log, on_event or ProgressBar()) if team.is_first else tell()
+        output = RunOutput(
+            folder, job.project.name, config, material.training, plan, on_event, team, checkpoint=checkpoint
+        )
+        if checkpoint:
+            on_event(RunContinued(checkpoint.step, checkpoint.epoch, checkpoint.name, plan.steps, config.run.epochs))
+        else:
+            on_event(start_of(folder.name, plan, model, config))
+        for problem in [*(job.way_on.remarks if job.way_on else ()), *check_lengths(material.training, config, model)]:
+            on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
+        finish(job, model, material, output)
+    return folder
+
+
+def finish(job: Job, model: DiffusionModel, material: Material, output: RunOutput) -> None:
+    """Train to the end; what is only needed to continue goes once that is reached."""
+    config, on_event = job.config, output.on_event
+    if output.checkpoint and config.adapter.continue_from:  # that file may have gone since; its ranks are the same
+        adapter = config.adapter.model_copy(update={"continue_from": str(output.checkpoint.lora)})
+        config = config.model_copy(update={"adapter": adapter})
+    with interrupts_as_requests(job.folder):
+        outcome = train(
+            model, material.images, config, output, on_event, material.held_out, job.team, material.encode_captions
+        )
+    on_event(RunFinished(outcome, output.watch.seconds, installed_versions()))
+    if outcome == "finished" and job.team.is_first:
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+
+
+def check_length(plan: StepPlan, checkpoint: Checkpoint) -> None:
+    """A run cannot go on at its step when the pictures now make another number of steps."""
+    before = checkpoint.facts["steps"]
+    if plan.steps != before:
+        raise TrainingError(
+            f"The pictures make {plan.steps} steps now, and made {before} when the run was started: there is no place "
+            "to go on. Put them back as they were, or start a new run from its weights: lora-nb continue --from-weights"
+        )
 
 
 def prepare(

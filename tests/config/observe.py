@@ -15,7 +15,7 @@ from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.models.base import load_model
 from lora_nb.project import Project, open_project
-from lora_nb.training.events import StepDone
+from lora_nb.training.events import CheckpointSaved, StepDone
 from lora_nb.training.runs import train_project
 
 OF_THE_MOMENT = ("ss_session_id", "ss_training_started_at", "ss_training_finished_at", "modelspec.date")
@@ -39,6 +39,7 @@ class Observed:
     pictures: list[bytes]  # the samples
     rates: list[float]  # the learning rates
     model: list[tuple[str, ...]]  # how its layers were set up while it was trained
+    checkpoints: list[int]  # how many there were after each that was saved
 
 
 def nested(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -86,18 +87,21 @@ def observe(project: Project, config: TrainConfig, model: Any = None) -> Observe
     )
     rates: list[float] = []
     layers: list[tuple[str, ...]] = []
+    checkpoints: list[int] = []
 
     def look(event: Any) -> None:
         if isinstance(event, StepDone):
             rates.append(event.learning_rate)
             layers[:] = _look_at_layers(model)
+        if isinstance(event, CheckpointSaved):
+            checkpoints.append(len(list(Path(event.path).parent.iterdir())))
 
     folder = train_project(project, config, run=f"run{next(_NUMBERS)}", model=model, on_event=look)
     file = folder / "loras" / f"{project.name}.safetensors"
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     pictures = [path.read_bytes() for path in sorted((folder / "samples").glob("*.png"))]
     plan = plan_steps(scan_images(project.images), config)
-    return Observed(plan, *_read_lora(file), files, pictures, rates, layers)
+    return Observed(plan, *_read_lora(file), files, pictures, rates, layers, checkpoints)
 
 
 _NUMBERS = itertools.count(1)
