@@ -78,8 +78,11 @@ def prune(
     apply: Annotated[bool, typer.Option("--apply", help="Prune them. Without it, nothing is written.")] = False,
 ) -> None:
     """Say which tags describe the subject, so that its trigger word should take them over, and why; then prune them."""
+    from lora_nb.dataset.caption_history import open_history
     from lora_nb.dataset.pruning import advise_pruning, choose_pruned, preview_pruning
+    from lora_nb.dataset.tag_edits import describe_edit
     from lora_nb.dataset.tags import join_tags, remove_tags
+    from lora_nb.project import find_project
 
     dataset, config = _open(folder)
     captions = [item.caption for item in dataset.items]
@@ -90,7 +93,11 @@ def prune(
     _, stays = preview_pruning(captions, [*pruned, *config.data.trigger_words])
     print(f"\n{join_tags(config.data.trigger_words) or 'The LoRA'} will mean: {join_tags(pruned) or 'nothing more'}")
     print(f"These stay free to choose in a prompt: {join_tags(stays) or 'none'}\n")
-    _print_changes(remove_tags(dataset, pruned, dry_run=not apply), not apply)
+    changes = remove_tags(dataset, pruned, dry_run=True)
+    if apply:
+        label = describe_edit("remove", {"tags": pruned})
+        open_history(find_project(folder)).apply(label, changes)
+    _print_changes(changes, not apply)
     print(f"Next: lora-nb check {folder}" if apply else "To do it: the same with --apply")
 
 

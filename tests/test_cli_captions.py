@@ -134,6 +134,17 @@ def test_applied_pruning_keeps_the_originals_and_the_users_word(project):
     assert kept == before
 
 
+def test_applied_pruning_can_be_undone_in_the_editor(project):
+    from lora_nb.dataset.caption_history import open_history
+
+    run("caption", project.root, "--existing", "replace")
+    before = captions_of(project)
+    run("prune", project.root, "--apply")
+    assert captions_of(project) != before
+    assert open_history(project).undo().label.startswith("Remove antenna")
+    assert captions_of(project) == before
+
+
 def test_the_class_in_general_is_neither_captioned_nor_pruned(project):
     folder = project.root / "regularisation" / "1_creature"
     folder.mkdir(parents=True)

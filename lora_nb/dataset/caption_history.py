@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lora_nb.dataset.caption_saving import WRITING
 from lora_nb.dataset.tags import CaptionChange, read_caption_lines, write_changes
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
+from lora_nb.project import Project
 
 REMEMBERED = 50  # edits; older ones are forgotten, and the journal stays small
 
@@ -36,6 +38,11 @@ class Step:
     left: tuple[Path, ...]  # files that were edited since: they were not touched
 
 
+def open_history(project: Project) -> "CaptionHistory":
+    """The edits of a project's captions, by whatever program or page they were made."""
+    return CaptionHistory(project.images, project.history / "captions.jsonl")
+
+
 class CaptionHistory:
     """The edits that can be undone, and those that can be made again."""
 
@@ -46,33 +53,37 @@ class CaptionHistory:
     def apply(self, label: str, changes: Iterable[CaptionChange], number: int | None = None) -> int:
         """Make the changes that a dry run returned, so that they can be undone. Returns the edit's number.
 
-        number: of an edit that these changes belong to, if they come in slices; it must be the last one.
+        number: of an edit that these changes belong to, if they come in slices; it must be the last one. A caption that
+        was edited since the dry run is left as it is.
         """
-        found = list(changes)
-        done, undone = self._read()
-        if number is None or not done or done[-1].number != number:
-            number = 1 + max((action.number for action in [*done, *undone]), default=0)
-        if found:
-            rows = [[self._name(change.path), change.before, change.after] for change in found]
-            self._append({"do": number, "label": label, "changes": rows}, len(done))
-            write_changes(found)
-        return number
+        with WRITING:
+            found = [change for change in changes if _read_text(change.path) == change.before]
+            done, undone = self._read()
+            if number is None or not done or done[-1].number != number:
+                number = 1 + max((action.number for action in [*done, *undone]), default=0)
+            if found:
+                rows = [[self._name(change.path), change.before, change.after] for change in found]
+                self._append({"do": number, "label": label, "changes": rows}, len(done))
+                write_changes(found)
+            return number
 
     def undo(self) -> Step:
         """Take the last edit back. A caption that was edited since is left as it is, and named."""
-        done, _ = self._read()
-        if not done:
-            raise DatasetError("Nothing was undone.", [Problem("undo", "There is no edit to undo.", "", "note")])
-        self._append({"undo": done[-1].number}, 0)
-        return self._move(done[-1], {name: (after, before) for name, (before, after) in done[-1].changes.items()})
+        with WRITING:
+            done, _ = self._read()
+            if not done:
+                raise DatasetError("Nothing was undone.", [Problem("undo", "There is no edit to undo.", "", "note")])
+            self._append({"undo": done[-1].number}, 0)
+            return self._move(done[-1], {name: (after, before) for name, (before, after) in done[-1].changes.items()})
 
     def redo(self) -> Step:
         """Make the edit again that was undone last."""
-        _, undone = self._read()
-        if not undone:
-            raise DatasetError("Nothing was redone.", [Problem("redo", "There is no undone edit.", "", "note")])
-        self._append({"redo": undone[-1].number}, 0)
-        return self._move(undone[-1], undone[-1].changes)
+        with WRITING:
+            _, undone = self._read()
+            if not undone:
+                raise DatasetError("Nothing was redone.", [Problem("redo", "There is no undone edit.", "", "note")])
+            self._append({"redo": undone[-1].number}, 0)
+            return self._move(undone[-1], undone[-1].changes)
 
     def next_undo(self) -> str:
         """What undo would take back, in words; "" if there is nothing."""

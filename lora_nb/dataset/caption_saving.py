@@ -1,6 +1,7 @@
 """How is one caption saved, when it may be open elsewhere, too? Only if it is still what its editor saw."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 from lora_nb.dataset.tags import (
@@ -11,6 +12,8 @@ from lora_nb.dataset.tags import (
     write_changes,
 )
 from lora_nb.errors import DatasetError, Problem
+
+WRITING = threading.RLock()  # JupyterLab may run an editor and a tagger in threads of one kernel
 
 
 class CaptionConflictError(DatasetError):
@@ -43,10 +46,11 @@ def save_caption(picture: Path, text: str, revision: str) -> str:
     revision: of what the editor showed. Raises CaptionConflictError if the file holds something else by now, and
     writes nothing then. What was there before the first edit is kept as .txt.bak.
     """
-    before, now = read_caption_text(picture)
     after = "\n".join(tidy_lines(text))
-    if now != revision and before != after:
-        raise CaptionConflictError(picture, before, now)
-    if before != after:
-        write_changes([CaptionChange(caption_path(picture), before, after)])
-    return find_revision(picture)
+    with WRITING:
+        before, now = read_caption_text(picture)
+        if now != revision and before != after:
+            raise CaptionConflictError(picture, before, now)
+        if before != after:
+            write_changes([CaptionChange(caption_path(picture), before, after)])
+        return find_revision(picture)

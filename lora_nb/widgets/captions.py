@@ -4,6 +4,7 @@ The page shows and asks; every rule is a function of lora_nb/dataset. What is on
 as soon as it is edited, and only if nobody else changed it meanwhile.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nb.config_file import change_settings
-from lora_nb.dataset.caption_history import CaptionHistory, Step
+from lora_nb.dataset.caption_history import Step, open_history
 from lora_nb.dataset.caption_saving import CaptionConflictError, find_revision, read_caption_text, save_caption
 from lora_nb.dataset.decoding import read_size
 from lora_nb.dataset.filtering import choose_pictures
@@ -28,7 +29,8 @@ from lora_nb.errors import DatasetError
 from lora_nb.project import Project
 from lora_nb.widgets.asking import AskedWidget, Reply
 
-SMALL, LARGE = 128, 960  # sides of the pictures in the list and of the one beside the caption
+SMALL, LARGE = 256, 960  # sides of the pictures in the list, as on the dataset board, and beside the caption
+MOMENT = 0.3  # seconds that pictures are drawn before the first of them are sent
 SHOWN = 5  # examples of what an edit would change
 
 
@@ -45,7 +47,7 @@ class CaptionEditor(AskedWidget):
     def __init__(self, project: Project) -> None:
         super().__init__()
         self._project = project
-        self._history = CaptionHistory(project.images, project.history / "captions.jsonl")
+        self._history = open_history(project)
         self._dataset = Dataset(project.images, (), ())
         self._stamps: dict[str, tuple[int, int]] = {}  # caption files as the page knows them
         self._vocabulary: tuple[KnownTag, ...] | None = None
@@ -77,9 +79,16 @@ class CaptionEditor(AskedWidget):
         }
 
     def answer_thumbs(self, names: list[str], size: int = SMALL) -> Reply:
-        """Small pictures, in the order of their names; empty bytes for one that cannot be read."""
+        """Small pictures, in the order of their names; empty bytes for one that cannot be read.
+
+        Large files take long: what is not ready after a moment is left out, and the page asks again.
+        """
         items = {item.name: item for item in self._dataset.items}
-        return None, [self._draw(items.get(name), min(size, LARGE)) for name in names]
+        drawn: list[bytes] = []
+        started = time.monotonic()
+        while len(drawn) < len(names) and (not drawn or time.monotonic() - started < MOMENT):
+            drawn.append(self._draw(items.get(names[len(drawn)]), min(size, LARGE)))
+        return None, drawn
 
     def answer_save(self, file: str, text: str, revision: str) -> Reply:
         """Save one caption, unless it was changed elsewhere: then say what it is there."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lora_nb.captioners.captions import BASES, Captioner, caption_dataset, load_captioner
 from lora_nb.captioners.jobs import CaptionJob, load_job, run_slice, start_job
-from lora_nb.dataset.caption_history import CaptionHistory
+from lora_nb.dataset.caption_history import open_history
 from lora_nb.dataset.decoding import read_size
 from lora_nb.dataset.filtering import choose_pictures, filter_dataset
 from lora_nb.dataset.images import Dataset, scan_images
@@ -41,7 +41,8 @@ class TaggerPanel(AskedWidget):
         super().__init__()
         self._project = project
         self._file = project.history / "captioning.json"
-        self._history = CaptionHistory(project.images, project.history / "captions.jsonl")
+        self._history = open_history(project)
+        self._dataset: Dataset | None = None
         self._loaded: tuple[str, Captioner, Callable[[Image.Image], str]] | None = None
 
     def answer_open(self) -> Reply:
@@ -77,7 +78,7 @@ class TaggerPanel(AskedWidget):
         if job is None:
             fix = "Press Start."
             raise DatasetError("Nothing is being captioned.", [Problem("captioning", "It was never started.", fix)])
-        dataset = self._scan()
+        dataset = self._dataset or self._scan()  # a folder of a thousand pictures is not scanned for each slice
         before = job.done
         job = run_slice(job, dataset, self._load(job), self._history, self._file)
         return {
@@ -98,7 +99,8 @@ class TaggerPanel(AskedWidget):
     def _scan(self) -> Dataset:
         scanned = scan_images(self._project.images, read_size)
         items = tuple(item for item in scanned.items if not item.is_regularisation)
-        return Dataset(scanned.root, items, scanned.problems)
+        self._dataset = Dataset(scanned.root, items, scanned.problems)
+        return self._dataset
 
     def _load(self, job: CaptionJob) -> Callable[[Image.Image], str]:
         """The captioner of a job, kept for the next slice."""

@@ -78,6 +78,14 @@ def test_an_edit_that_was_cut_half_way_is_undone_as_a_whole(dataset, history, mo
     assert texts(dataset)[:2] == ["mochi, smile", "mochi, smile, hat"]
 
 
+def test_what_was_edited_between_dry_run_and_edit_is_left(dataset, history):
+    changes = remove_tags(dataset, ["smile"], dry_run=True)
+    save_caption(dataset.items[0].path, "mine", read_caption_text(dataset.items[0].path)[1])
+    history.apply("Remove smile", changes)
+    assert texts(dataset)[:2] == ["mine", "mochi, hat"]
+    assert len(history.undo().changed) == 1 and texts(dataset)[0] == "mine"
+
+
 def test_slices_of_one_edit_are_undone_together(dataset, history):
     start = texts(dataset)
     changes = add_tags(dataset, ["x"], dry_run=True)

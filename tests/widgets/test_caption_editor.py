@@ -7,6 +7,7 @@ from lora_nb.errors import DatasetError
 from lora_nb.project import Project, open_project
 from lora_nb.widgets.captions import CaptionEditor, edit_captions
 from lora_nb.widgets.tagger import TaggerPanel, tag_pictures
+from tests.captioners.tiny_florence import save_tiny_florence
 from tests.dataset.pictures import save
 
 
@@ -88,6 +89,22 @@ def test_the_tagger_refuses_settings_that_are_none(project):
         panel.answer_start({**settings, "existing": "skip", "triggers": []})
     with pytest.raises(DatasetError, match="Press Start"):
         panel.answer_step()
+
+
+def test_florence_describes_and_is_cut_where_the_model_stops_to_read(project, tmp_path, monkeypatch):
+    from lora_nb.captioners.florence import Florence
+
+    long = " ".join(f"A cat sits on chair number {number}." for number in range(40))
+    monkeypatch.setattr(Florence, "caption", lambda self, picture: f"{self.task} {long}")
+    panel = tag_pictures(project)
+    base = str(save_tiny_florence(tmp_path / "florence"))
+    settings = {"captioner": "florence", "base": base, "task": "short", "existing": "replace", "triggers": ["mochi"]}
+    panel.answer_start(settings)
+    answer = panel.answer_step()
+    assert answer["job"]["finished"] and answer["device"].startswith("Florence-2 on ")
+    caption = (project.images / "a.txt").read_text()
+    assert caption.startswith("mochi, <CAPTION> A cat") and caption.endswith(".")
+    assert CaptionEditor(project).answer_open() and len(caption) < 400
 
 
 def test_a_captioning_is_not_undone_over_later_edits(project, editor):

@@ -37,6 +37,7 @@ export class PictureCache {
       const names = this.queue.splice(0, this.batch);
       try {
         const { buffers } = await this.kernel.ask("thumbs", { names, size: this.size });
+        this.queue.unshift(...names.splice(Math.max(buffers.length, 1))); // large files: the kernel sends some first
         names.forEach((name, at) => {
           const found = buffers[at]?.length ? URL.createObjectURL(new Blob([buffers[at]], { type: "image/webp" })) : "";
           this.urls.set(name, found);
@@ -58,7 +59,7 @@ export class PictureCache {
 
 /** Make the list. Returns {node, update(what), close}. */
 export function makePictureList(store, kernel) {
-  const cache = new PictureCache(kernel, 128, { onload: () => paint() });
+  const cache = new PictureCache(kernel, 256, { onload: () => paint() });
   const space = element("div", { class: "cap-space", role: "presentation" });
   const node = element("div", { class: "cap-list", tabindex: "0", "aria-label": "Pictures" }, space);
   const hint = element("div", { class: "cap-none ln-quiet" }, "No picture fits the filter.");

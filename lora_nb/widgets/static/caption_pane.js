@@ -10,7 +10,7 @@ let copied = []; // tags, for pasting into other captions
 export function makeCaptionPane(store, kernel) {
   const cache = new PictureCache(kernel, 960, { keep: 12, batch: 1, onload: () => showPicture() });
   const picture = element("img", { class: "cap-picture", hidden: true });
-  const where = element("div", { class: "cap-where" });
+  const where = element("div", { class: "cap-where", role: "status" });
   const goBack = element("button", { type: "button", "aria-label": "Picture before", title: "Ctrl+↑", onclick: () => store.move(-1) }, "‹");
   const goOn = element("button", { type: "button", "aria-label": "Next picture", title: "Ctrl+↓", onclick: () => store.move(1) }, "›");
   const chips = element("ul", { class: "cap-chips" });
@@ -192,7 +192,8 @@ export function makeCaptionPane(store, kernel) {
       chips.replaceChildren(...entry.tags.map((tag, at) => makeChip(tag, at, pinned())));
     }
     const at = store.shown.indexOf(store.current);
-    where.replaceChildren(element("b", {}, store.current.name), ` · ${store.current.width} × ${store.current.height} · ${at + 1} of ${store.shown.length}`);
+    const about = ` · ${store.current.width} × ${store.current.height} · ${at + 1} of ${store.shown.length}`;
+    if (where.textContent !== store.current.name + about) where.replaceChildren(element("b", {}, store.current.name), about);
     const [number, cut] = store.tokens.get(store.current.file) ?? [0, ""];
     const share = Math.min(1, number / store.most);
     meter.classList.toggle("over", number > store.most);

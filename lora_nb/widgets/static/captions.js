@@ -7,7 +7,7 @@ import { makeBulk, makePruning, makeTriggers } from "./caption_panels.js";
 
 const TAGS_SHOWN = 80;
 const KEYS = [
-  ["Ctrl+↓, Ctrl+↑", "next picture, the one before"],
+  ["Ctrl+↓, Ctrl+↑ or Page keys", "next picture, the one before"],
   ["Enter in “Add a tag”", "add what is typed, or the suggestion chosen with ↓"],
   ["←, →", "go from tag to tag"],
   ["Shift+←, Shift+→", "move a tag"],
@@ -142,8 +142,10 @@ async function build(root, kernel, status) {
     parts.forEach((part) => part.update(what));
   });
   root.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || !(event.ctrlKey || event.metaKey)) return;
+    const withControl = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const alone = event.target.tagName === "TEXTAREA" || !pane.node.contains(event.target) ? 0 : { PageDown: 1, PageUp: -1 }[event.key];
+    const step = event.ctrlKey || event.metaKey ? withControl : alone;
+    if (!step) return;
     event.preventDefault();
     store.move(step);
   });
