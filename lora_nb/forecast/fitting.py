@@ -13,7 +13,6 @@ from lora_nb.forecast.stages import BatchShape
 
 Changes = dict[str, Any]  # settings by their names
 LEAST_SIDE = 256  # pixels: a smaller resolution is no training of these models
-FAMILIES_IN_FEWER_BITS = ("lora", "dora")  # adapters that can lie beside them
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ def keep_text(config: TrainConfig) -> Changes:
 
 def halve_precision(config: TrainConfig) -> Changes:
     """Half of the bits: faster, too."""
-    return {"run.precision": "fp16"} if config.run.precision == "fp32" else {}
+    half = "bf16" if config.model.family == "flux" else "fp16"  # in fp16, Flux's numbers overflow
+    return {"run.precision": half} if config.run.precision == "fp32" else {}
 
 
 def checkpoint(config: TrainConfig) -> Changes:
@@ -64,14 +64,17 @@ def leave_words_alone(config: TrainConfig) -> Changes:
 
 def take_8_bits(config: TrainConfig) -> Changes:
     """The base model a little coarser, and slower."""
-    can = config.run.quantization == "none" and config.adapter.kind in FAMILIES_IN_FEWER_BITS
-    return {"run.quantization": "int8"} if can else {}
+    return {"run.quantization": "int8"} if config.run.quantization == "none" else {}
 
 
 def take_4_bits(config: TrainConfig) -> Changes:
     """The base model coarser, and slower."""
-    can = config.run.quantization == "int8"
-    return {"run.quantization": "nf4"} if can else {}
+    return {"run.quantization": "nf4"} if config.run.quantization == "int8" else {}
+
+
+def move_blocks(config: TrainConfig) -> Changes:
+    """Flux's blocks wait in main memory: slower by the copying, the same LoRA."""
+    return {"run.offload": 0.5 if config.run.offload < 0.5 else 1.0} if config.run.offload < 1 else {}
 
 
 def shrink_pictures(config: TrainConfig) -> Changes:
@@ -81,7 +84,7 @@ def shrink_pictures(config: TrainConfig) -> Changes:
     return {"data.resolution": side} if side >= LEAST_SIDE else {}
 
 
-# from the cheapest to the dearest; to add one: write the function, name it here
+# From the cheapest to the dearest; what a model or an adapter refuses is left out. To add one: write it, name it here.
 LADDER: tuple[Callable[[TrainConfig], Changes], ...] = (
     keep_text,
     halve_precision,
@@ -92,10 +95,11 @@ LADDER: tuple[Callable[[TrainConfig], Changes], ...] = (
     leave_words_alone,
     take_8_bits,
     take_4_bits,
+    move_blocks,
     shrink_pictures,
     shrink_pictures,
 )
-FOR_GPUS = (halve_precision, take_8_bits, take_4_bits)  # slow without one, and then no help
+FOR_GPUS = (halve_precision, take_8_bits, take_4_bits, move_blocks)  # slow without one, and then no help
 
 
 def make_fit(

@@ -3,14 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lora_nb.adapters.files import file_bytes
-from lora_nb.adapters.kinds import add_adapter, remove_adapter
 from lora_nb.config import TrainConfig
-from lora_nb.forecast.blueprint import META, draw_blueprint, waiting_weights
+from lora_nb.forecast.blueprint import waiting_weights
 from lora_nb.forecast.ledger import size_of, tensors_in
 from lora_nb.forecast.optimizer_state import optimizer_state_bytes
+from lora_nb.forecast.played import adapter_of, blueprint_of, caching_bytes, picture_bytes, training_bytes
 from lora_nb.forecast.quantized import dequantized_bytes, saved_bytes
-from lora_nb.forecast.stages import BatchShape, caption_bytes, play_caching, play_pictures, play_training
+from lora_nb.forecast.stages import BatchShape, caption_bytes
 from lora_nb.models.base import DiffusionModel
 from lora_nb.training.conditioning import LARGEST_CACHE, REMEMBERED_BYTES
 
@@ -56,7 +55,7 @@ def forecast_memory(config: TrainConfig, shape: BatchShape, device: Device, capt
 
     captions: how many different ones it has; what the text encoders made of them is remembered.
     """
-    model = draw_blueprint(config.model, config.run.precision, config.run.offload)
+    model = blueprint_of(config)
     encoders = [*model.text_encoders, *model.frozen_text_encoders]
     read = {role: size_of(tensors_in(model.networks[role])) for role in ("denoiser", "vae", *encoders)}
     fewer, written_out = saved_bytes(model, config.run.quantization), dequantized_bytes(model, config.run.quantization)
@@ -64,21 +63,17 @@ def forecast_memory(config: TrainConfig, shape: BatchShape, device: Device, capt
     if device == "cuda":
         kept["denoiser"] -= size_of(waiting_weights(model))
     remembered, keeps_encoders = plan_text(model, config, captions)
-    reads_captions = not config.adapter.train_text_encoder
-    caching = play_caching(model, shape, config, device, reads_captions)
-    caching -= sum(fewer.get(role, 0) for role in encoders) if reads_captions else 0
+    roles = ("denoiser", *(encoders if keeps_encoders else []))
+    caching = caching_bytes(config, shape, device)
+    caching -= 0 if config.adapter.train_text_encoder else sum(fewer.get(role, 0) for role in encoders)
 
-    with META:  # so that the small matrices have no numbers either
-        trained = [each for part in add_adapter(model, config.adapter, config.run.seed).values() for each in part]
+    trained, lora_file = adapter_of(config)
     matrices = size_of(trained)
     optimizer = optimizer_state_bytes(trained, config.optimizer)
-    roles = ["denoiser", *(encoders if keeps_encoders else [])]
-    moving = play_training(model, shape, config, device, [model.networks[role] for role in roles]) - matrices
+    moving = training_bytes(config, shape, device, roles) - matrices
     # on a GPU the optimizer makes a copy of the matrices, which counts where a batch takes next to nothing
     moving = max(moving, matrices if device == "cuda" else 0) + written_out
-    drawing = play_pictures(model, shape, config, device) + written_out if draws_pictures(config) else 0
-    lora_file = file_bytes(model, config.run.save_precision)
-    remove_adapter(model)
+    drawing = picture_bytes(config, shape, device) + written_out if draws_pictures(config) else 0
 
     lost = 1 + FRAGMENTATION[device]
     weights, overhead = sum(kept[role] for role in roles), DRIVER if device == "cuda" else PROGRAM["cpu"]

@@ -51,7 +51,7 @@ def test_a_split_batch_stays_as_large_as_it_was(config, monkeypatch):
 def test_every_rung_can_be_taken_and_only_once(config):
     full = change_settings(config, {"data.cache_text": "never", "optimizer.kind": "adamw", "samples.every_n_epochs": 1})
     full = change_settings(full, {"data.resolution": 512})
-    for rung in dict.fromkeys(LADDER):
+    for rung in (rung for rung in dict.fromkeys(LADDER) if rung is not fitting.move_blocks):  # which is for Flux
         changes = rung(full)
         full = change_settings(full, changes)
         assert changes, rung.__name__
@@ -69,3 +69,14 @@ def test_the_largest_batch_is_that_of_most_pixels(config):
         buckets = (BucketCount(Bucket(128, 64), 1, 1, 1), BucketCount(Bucket(64, 64), 3, 9, 3))
 
     assert largest_batch(Plan(), config) == BatchShape(64, 64, 4)
+
+
+def test_flux_is_halved_in_the_precision_that_it_bears_and_its_blocks_can_wait():
+    config = make_config({"model": {"family": "flux", "base": "black-forest-labs/FLUX.1-dev"}})
+    assert fitting.halve_precision(config) == {"run.precision": "bf16"}
+    assert fitting.move_blocks(config) == {"run.offload": 0.5}
+
+
+def test_what_an_adapter_refuses_is_left_out():
+    config = make_config({"adapter": {"kind": "loha"}})
+    assert fitting._try(config, {"run.quantization": "int8"}, BatchShape(512, 512, 1), "cuda", 1) is None

@@ -1,6 +1,9 @@
-"""The six notebooks, run from top to bottom in a fresh folder as a beginner runs them: in order, with the demo."""
+"""The notebooks, run from top to bottom on Colab's notebook stack: the first four each, and the whole road in one.
 
-import os
+The six one after the other, in JupyterLab and with a person's clicks: tests/browser/test_road.py.
+"""
+
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.notebooks
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all six run: each finds what the ones before it left."""
+    """Where all of them run: each finds what the ones before it left."""
     return tmp_path_factory.mktemp("notebooks")
 
 
@@ -25,12 +28,20 @@ def test_there_are_six():
     assert [path.name[0] for path in NOTEBOOKS] == list("123456")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_from_top_to_bottom(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+def test_the_one_for_colab_is_made_of_the_six_as_they_are():
+    spec = importlib.util.spec_from_file_location("join", REPOSITORY / "notebooks" / "join.py")
+    join = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(join)
+    current = join.JOINED.read_text(encoding="utf-8")
+    assert join.write(join.join(join.read_six())) == current, "run: python notebooks/join.py"
+    nbformat.validate(nbformat.reads(current, as_version=4))
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS[:4], REPOSITORY / "notebooks" / "lora_colab.ipynb"], ids=lambda p: p.stem)
+def test_notebook_runs_from_top_to_bottom(path: Path, folder: Path, colab_kernel: str):
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=LONGEST_CELL, kernel_name="python3", resources=place).execute()
+    nbclient.NotebookClient(notebook, timeout=LONGEST_CELL, kernel_name=colab_kernel, resources=place).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     # what a library warns about, a beginner takes for a mistake of their own
     assert [output["text"] for output in outputs if output.get("name") == "stderr"] == []
