@@ -69,7 +69,11 @@ def draw_blueprint(config: ModelConfig, precision: str, offload: float = 0.0) ->
     with quiet_libraries():
         model: DiffusionModel = find_loader(config.family)(BlueprintSource(config), config, PRECISIONS[precision])
         offload_blocks(model, offload, META)
-        return model.to(device=META)
+        model = model.to(device=META)
+        model.objective.snr(
+            torch.zeros(1, dtype=torch.long, device=META)
+        )  # its table of noise levels follows when it is first asked
+        return model
 
 
 def waiting_weights(model: DiffusionModel) -> list[torch.Tensor]:
