@@ -194,6 +194,7 @@ class GridViewer {
     const [width, height] = this.view.pictures[cell.picture];
     const image = element("img", { alt: cell.name, width: String(width), height: String(height), draggable: false });
     image.dataset.picture = cell.picture;
+    image.style.height = `calc(var(--cell) * ${height / width})`; // also before it comes, whatever its alt text takes
     return image;
   }
 

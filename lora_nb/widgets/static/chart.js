@@ -55,7 +55,8 @@ export class Chart {
     for (const line of what.lines) {
       const points = thin(line.points, inside, what.steps);
       const path = points.map(([step, value], at) => `${at ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-      if (path) parts.push(drawn("path", { class: `ln-line ${line.kind}`, d: path }));
+      const dense = points.length > inside ? " ln-dense" : "";
+      if (path) parts.push(drawn("path", { class: `ln-line ${line.kind}${dense}`, d: path }));
       if (line.dots || line.points.length === 1)
         for (const [step, value] of points) parts.push(drawn("circle", { class: `ln-dot ${line.kind}`, cx: x(step), cy: y(value), r: 3.5 }));
     }

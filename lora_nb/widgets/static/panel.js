@@ -312,6 +312,7 @@ class Panel {
   showPictures(view) {
     if (this.viewer) return this.viewer.update(view);
     this.viewer = showGrid(this.pictures, view, { largest: 132, loadPicture: (number, full) => this.load(number, full) });
+    this.viewer.stage.scrollLeft = this.viewer.stage.scrollWidth; // the newest column
   }
 
   showNotes(news) {
