@@ -8,11 +8,12 @@ from PIL import Image
 
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
-from lora_nb.errors import LoraNbError, TrainingError
+from lora_nb.errors import LoraNbError, RunChangedError, TrainingError
 from lora_nb.evaluation.grid_page import VIEWER, VIEWER_STYLE, Encoded, encode_picture
 from lora_nb.project import Project
+from lora_nb.training.continuing import config_from_weights
 from lora_nb.training.dashboard import RunDashboard, process_memory, say_progress
-from lora_nb.training.launching import start_run
+from lora_nb.training.launching import continue_run, start_run
 from lora_nb.training.requests import REQUESTS, ask_run
 from lora_nb.widgets.asking import AskedWidget, Reply, send_part
 from lora_nb.widgets.following import follow as follow
@@ -36,8 +37,8 @@ class PanelWidget(AskedWidget):
     def answer_news(self, run: str = "", version: int = 0, have: int = 0, pictures: int = 0) -> Reply:
         """What is new of a run (the newest one, unless named), for a page that has so many points and pictures."""
         runs = list_run_names(self._project)
-        name = run or self._run or (runs[-1] if runs else "")
-        if name not in runs:
+        name = next((each for each in (run, self._run, *runs[-1:]) if each in runs), "")
+        if not name:
             return {"runs": runs, "run": "", "forecast": _forecast(self._project)}
         board = self._board(name)
         board.update()
@@ -56,6 +57,19 @@ class PanelWidget(AskedWidget):
         """Start a new run with the project's settings, as a process of its own."""
         self._run = ""
         return {"run": start_run(self._project).name}
+
+    def answer_go_on(self, run: str, as_before: bool = False, from_weights: bool = False) -> Reply:
+        """Let a run go on that waits, was stopped or has crashed; say what has changed since, if that is in the way.
+
+        from_weights: start a new run from what it has learned, with the project's settings of today.
+        """
+        folder = self._board(run).folder
+        if from_weights:
+            return {"run": start_run(self._project, config_from_weights(self._project, folder)).name}
+        try:
+            return {"run": continue_run(self._project, run, as_before=as_before).name}
+        except RunChangedError as error:
+            return {"changed": [f"{each.where}: {each.message}" for each in error.problems]}
 
     def answer_picture(self, run: str, number: int, full: bool, start: int = 0) -> Reply:
         """A part of a sample picture's file, from a byte on."""

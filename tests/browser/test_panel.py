@@ -70,9 +70,21 @@ def test_a_run_is_started_watched_paused_asked_and_stopped(browser: Any, prepare
         state(page, "Running")
         press(page, "Stop")
         state(page, "Stopped")
-        page.get_by_role("button", name="Start training").wait_for()
-    assert run_state(prepared.run_folder("run1")).pid is None
-    assert list(prepared.run_folder("run1").glob("loras/*.safetensors"))
+        page.get_by_role("button", name="Start a new run").wait_for()
+        stopped = run_state(prepared.run_folder("run1"))
+        assert stopped.pid is None
+        assert list(prepared.run_folder("run1").glob("loras/*.safetensors"))
+
+        prepared.save_config(change_settings(prepared.load_config(), {"optimizer.learning_rate": 1e-5}))
+        press(page, "Continue")  # in a new process, from its checkpoint
+        page.get_by_text("optimizer.learning_rate: It was 0.001 and is 1e-05 now.").wait_for()
+        assert serious_problems(page) == []
+        press(page, "Continue as it was started")
+        state(page, "Running")
+        page.get_by_role("group", name="How to continue").wait_for(state="hidden")
+        press(page, "Stop")
+        state(page, "Stopped")
+        assert run_state(prepared.run_folder("run1")).step >= stopped.step
 
 
 def test_a_run_that_is_killed_says_so_and_a_new_panel_finds_it(browser: Any, prepared: Project):
@@ -85,7 +97,8 @@ def test_a_run_that_is_killed_says_so_and_a_new_panel_finds_it(browser: Any, pre
         state(page, "Crashed")
         alert = page.get_by_role("alert")
         alert.get_by_text("The process ended without a word").first.wait_for()
-        assert page.get_by_role("button", name="Start training").is_visible()
+        assert page.get_by_role("button", name="Start a new run").is_visible()
+        assert page.get_by_role("button", name="Continue").is_visible()
         page.get_by_text("The curve as a table").click()
         assert page.get_by_role("row").count() >= 3
         assert serious_problems(page) == []

@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("anywidget")
 
 from lora_nb.config import TrainConfig
-from lora_nb.errors import LoraNbError, TrainingError
+from lora_nb.errors import LoraNbError, Problem, RunChangedError, TrainingError
 from lora_nb.project import Project, open_project
 from lora_nb.training.claims import note_holder
 from lora_nb.training.event_log import write_events_to
@@ -102,6 +102,25 @@ def test_a_button_drops_a_request_into_the_runs_folder(project: Project, run: Pa
     assert widget.answer_news()["pending"] == ["pause"]
     with pytest.raises(TrainingError, match="save_now"):
         widget.answer_ask("run1", "explode")
+
+
+def test_a_run_that_is_gone_gives_way_to_the_newest(project: Project, run: Path):
+    assert show_panel(project).answer_news("run9")["run"] == "run1"
+
+
+def test_a_run_cannot_go_on_that_is_going_on(project: Project, run: Path):
+    with pytest.raises(TrainingError, match="running already"):
+        show_panel(project).answer_go_on("run1")
+
+
+def test_what_has_changed_since_is_said_before_a_run_goes_on(
+    project: Project, run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: Any, **__: Any) -> Path:
+        raise RunChangedError("Changed.", [Problem("run.epochs", "It was 2 and is 3 now.", "Choose.")])
+
+    monkeypatch.setattr(panel, "continue_run", refuse)
+    assert show_panel(project).answer_go_on("run1") == {"changed": ["run.epochs: It was 2 and is 3 now."]}
 
 
 def test_start_passes_on_why_it_cannot(project: Project):

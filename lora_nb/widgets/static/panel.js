@@ -22,10 +22,11 @@ class Panel {
     this.pictures = element("div", { class: "ln-panel-pictures" });
     this.notes = element("div", {});
     this.trouble = element("div", { class: "ln-panel-error", role: "alert", hidden: true });
+    this.choice = element("div", { class: "ln-panel-note", role: "group", "aria-label": "How to continue", "data-severity": "warning", hidden: true });
     this.log = element("pre", { tabindex: "0", role: "region", "aria-label": "The last lines of the run's log" });
     this.logBox = element("details", { hidden: true }, element("summary", {}, "Log"), this.log);
     this.spoken = element("div", { class: "ln-unseen", role: "status", "aria-live": "polite" });
-    this.body = element("div", {}, this.line, this.bar, this.trouble, this.facts, this.pictures, this.curves, this.notes, this.logBox);
+    this.body = element("div", {}, this.choice, this.line, this.bar, this.trouble, this.facts, this.pictures, this.curves, this.notes, this.logBox);
     root.prepend(this.head, this.body, this.spoken);
     this.seen = true;
     this.eyes = new IntersectionObserver(([entry]) => (this.seen = entry.isIntersecting));
@@ -73,7 +74,7 @@ class Panel {
     this.start = element("button", { class: "primary", onclick: () => this.begin() }, "Start training");
     this.buttons = {};
     for (const [request, word] of Object.entries(REQUESTS))
-      this.buttons[request] = element("button", { onclick: () => this.request(request) }, word);
+      this.buttons[request] = element("button", { onclick: () => (request === "go_on" ? this.goOn() : this.request(request)) }, word);
     const { stop, pause, go_on, save_now, sample_now } = this.buttons;
     this.empty = element("span", { hidden: true });
     this.head = element("div", { class: "ln-row ln-panel-head" }, this.empty, this.runs, this.state,
@@ -149,6 +150,41 @@ class Panel {
     this.ask();
   }
 
+  /** Let a run go on that is paused, stopped or crashed. If something has changed since, ask how. */
+  async goOn(how = {}) {
+    this.buttons.go_on.disabled = true;
+    this.choice.hidden = true;
+    this.status.say("Continue: asked.");
+    try {
+      const { answer } = await this.kernel.ask("go_on", { run: this.run, ...how });
+      this.status.say("");
+      if (answer.changed) this.offer(answer.changed);
+      else if (answer.run !== this.run) this.forget((this.chosen = answer.run));
+    } catch (error) {
+      this.status.say(error.message, "bad");
+    }
+    this.again = true;
+    this.ask();
+  }
+
+  offer(changes) {
+    const first = element("button", { class: "primary", onclick: () => this.goOn({ as_before: true }) }, "Continue as it was started");
+    this.choice.replaceChildren(
+      element("b", {}, "Something is not as it was when this run was started:"),
+      element("ul", {}, ...changes.map((change) => element("li", {}, change))),
+      element("div", { class: "ln-row" }, first,
+        element("button", { onclick: () => this.goOn({ from_weights: true }) }, "Start a new run from what it has learned"),
+        element("button", { onclick: () => this.decline() }, "Cancel")),
+    );
+    this.choice.hidden = false;
+    first.focus();
+  }
+
+  decline() {
+    this.choice.hidden = true;
+    this.buttons.go_on.focus();
+  }
+
   load(number, full) {
     const key = `${number} ${full}`;
     if (!this.addresses.has(key)) {
@@ -203,14 +239,18 @@ class Panel {
     this.start.disabled = false;
     stop.hidden = save_now.hidden = sample_now.hidden = !alive;
     pause.hidden = !alive || state === "paused";
-    go_on.hidden = state !== "paused";
+    go_on.hidden = !["paused", "stopped", "crashed"].includes(state);
+    go_on.classList.toggle("primary", !go_on.hidden);
+    this.start.classList.toggle("primary", go_on.hidden);
+    this.start.textContent = state ? "Start a new run" : "Start training";
+    if (alive && state !== "paused") this.choice.hidden = true;
     for (const [request, button] of Object.entries(this.buttons)) button.disabled = pending.includes(request) || state === "starting";
     stop.disabled = pending.includes("stop");
     if (this.answered && !pending.length) this.status.say("");
     this.answered = pending.length > 0;
     if (focused === pause && pause.hidden && !go_on.hidden) go_on.focus(); // Pause has become Continue, and the other way round
     else if (focused === go_on && go_on.hidden && !pause.hidden) pause.focus();
-    else if (this.root.contains(focused) && focused.hidden) this.start.focus();
+    else if (this.root.contains(focused) && focused.hidden) (alive ? stop : this.start).focus();
   }
 
   showState(news, before) {
