@@ -86,9 +86,13 @@ def refresh_captions(dataset: Dataset) -> Dataset:
 def _scan_folder(root: Path, measure: Measure) -> tuple[list[ImageItem], list[Problem]]:
     folders, problems = find_pictures(root)
     jobs = [(path, part) for part in folders for path in part.pictures]
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    workers = min(8, os.cpu_count() or 1)
+    size = max(1, min(32, len(jobs) // (4 * workers)))  # several pictures a task: handing over costs time, too
+    some = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    read = partial(_read_item, root, measure)
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore")  # Pillow's; what matters of them is reported as Problems
-        results = list(pool.map(partial(_read_item, root, measure), jobs))
+        results = [result for part in pool.map(lambda part: [read(job) for job in part], some) for result in part]
     for _, found in results:
         problems += found
     for part in folders:

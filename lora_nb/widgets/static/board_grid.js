@@ -134,12 +134,13 @@ export class Grid {
   _measure() {
     const width = this.box.clientWidth - 2 * GAP;
     if (width <= 0) return;
-    this.columns = Math.max(Math.floor((width + GAP) / (SMALLEST + GAP)), 2);
-    this.side = Math.floor((width - GAP * (this.columns - 1)) / this.columns);
-    this.row = this.side + LABEL + GAP;
+    const columns = Math.max(Math.floor((width + GAP) / (SMALLEST + GAP)), 2);
+    const side = Math.floor((width - GAP * (columns - 1)) / columns);
+    const isNew = columns !== this.columns || side !== this.side;
+    Object.assign(this, { columns, side, row: side + LABEL + GAP });
     const rows = Math.ceil(this.pictures.length / this.columns);
     this.space.style.height = `${rows * this.row + GAP}px`;
-    for (const place of [...this.cells.keys()]) this._drop(place);
+    if (isNew) for (const place of [...this.cells.keys()]) this._drop(place);
     this._render();
   }
 
