@@ -137,7 +137,8 @@ def read_size(path: Path) -> tuple[int, int, bool]:
         with _open(path) as image:
             width, height = image.size
             moves = getattr(image, "is_animated", False) and image.format != "MPO"
-            return (height, width, moves) if _read_orientation(image) >= 5 else (width, height, moves)
+            turned = not _has_no_exif(image) and _read_orientation(image) >= 5
+            return (height, width, moves) if turned else (width, height, moves)
     except Exception as error:  # as above
         raise DatasetError("A picture cannot be read.", [_explain(path, error)]) from error
 
@@ -211,6 +212,19 @@ def _read_orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF is no reason to refuse a picture
         return 1
     return orientation if orientation in _TURNS else 1
+
+
+def _has_no_exif(image: Image.Image) -> bool:
+    """Whether this is a PNG without EXIF. It may stand at the end, and Pillow decodes all before it to find out."""
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None or any("exif" in str(name).lower() for name in image.info):
+        return False
+    place = file.tell()
+    file.seek(8)  # behind the signature; then each chunk: length, name, content, checksum
+    while len(head := file.read(8)) == 8 and head[4:] != b"eXIf":
+        file.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    file.seek(place)
+    return len(head) < 8
 
 
 def _explain(path: Path, error: Exception) -> Problem:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from lora_nb.dataset.decoding import LARGEST_PICTURE, measure_picture, open_picture, to_rgb
+from lora_nb.dataset.decoding import LARGEST_PICTURE, measure_picture, open_picture, read_size, to_rgb
 from lora_nb.errors import DatasetError
 from tests.dataset.pictures import LEFT, RIGHT, huge_png, save, two_halves
 
@@ -51,6 +51,26 @@ def test_pictures_are_turned_as_exif_says(tmp_path, extension, orientation):
     assert picture.size == (64, 32) == measure_picture(tmp_path / f"a{extension}")[:2]
     difference = np.abs(np.asarray(picture, dtype=int) - np.asarray(upright, dtype=int)).mean()
     assert difference < 6
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_quick_look_sees_how_a_png_is_turned_wherever_it_says_so(tmp_path, late):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "a.png", size=(40, 20), exif=exif)
+    if late:  # behind the pixels, as the format allows
+        content = path.read_bytes()
+        start = content.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        last = content.index(b"IEND") - 4
+        path.write_bytes(content[:start] + content[end:last] + content[start:end] + content[last:])
+    assert read_size(path) == measure_picture(path) == (20, 40, False)
+
+
+def test_a_quick_look_at_a_png_decodes_nothing(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", size=(40, 20))
+    monkeypatch.setattr(Image.Image, "load", None)
+    assert read_size(path) == (40, 20, False)
 
 
 def test_an_odd_or_damaged_exif_does_not_stop_a_picture(tmp_path):

@@ -239,7 +239,8 @@ export class CaptionStore {
   async _askTokens() {
     if (this.counting || !this.uncounted.size) return;
     this.counting = true;
-    await new Promise((resolve) => setTimeout(resolve, 150)); // some more may come
+    // some more may come; and the first count loads a tokenizer, which must not hold up the first pictures
+    await new Promise((resolve) => setTimeout(resolve, this.tokens.size ? 150 : 1200));
     const files = [...this.uncounted];
     this.uncounted.clear();
     try {
