@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,10 @@ def write_beginning(folder: Path, project: Project, dataset: Dataset, config: Tr
 def go_back(folder: Path, checkpoint: Checkpoint | None) -> None:
     """Take back what the run has told after its checkpoint: it will do those steps again, and tell it again.
 
-    What was drawn or saved on request in those steps stays: nobody asks for it a second time.
+    What was drawn or saved on request in those steps stays: nobody asks for it a second time. Half-written files go.
     """
+    for path in folder.rglob(".*.part"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def stays(event: TrainEvent) -> bool:
         return isinstance(event, ImageSampled | LoraSaved) and bool(OF_A_STEP.search(Path(event.path).name))

@@ -64,9 +64,12 @@ def interrupts_as_requests(folder: Path) -> Iterator[None]:
         yield
         return
 
+    seen: set[int] = set()
+
     def ask(number: int, frame: Any) -> None:
-        if "stop" in pending_requests(folder):
+        if number in seen:
             raise KeyboardInterrupt
+        seen.add(number)
         drop_request(folder, "stop")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -21,7 +21,7 @@ from lora_nb.training.acceleration import Team, find_team
 from lora_nb.training.cache import CachedImage, cache_dataset
 from lora_nb.training.checkpoints import Checkpoint
 from lora_nb.training.conditioning import CaptionEncoder
-from lora_nb.training.continuing import WayOn, find_folder, find_way_on, go_back, write_beginning
+from lora_nb.training.continuing import BEGINNING, WayOn, find_folder, find_way_on, go_back, write_beginning
 from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunContinued, RunFinished, RunStarted, tell
 from lora_nb.training.loop import train
 from lora_nb.training.losses import check_prediction
@@ -110,6 +110,8 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
     with take_on(folder, team, job.prepared) as tell_log:
         if job.way_on and team.is_first:
             go_back(folder, checkpoint)
+        if job.way_on is None and team.is_first:
+            save_config(config, folder / "config.json")
         tell_log(Preparing("model"))
         dataset = scan_images(job.project.images)
         refuse_problems(dataset, config, job.machine)
@@ -122,8 +124,7 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
         if problems := check_prediction(config.loss, model.objective.prediction):
             raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
         material = prepare(job.project, dataset, config, model, team, tell_log)
-        if team.is_first and job.way_on is None:
-            save_config(config, folder / "config.json")
+        if team.is_first and not (folder / BEGINNING).exists():
             write_beginning(folder, job.project, dataset, config)
         on_event = tell(tell_log, on_event or ProgressBar()) if team.is_first else tell()
         output = RunOutput(

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lora_nb.adapters.files import read_lora
 from lora_nb.config_file import change_settings
@@ -27,8 +26,8 @@ from lora_nb.training.events import (
 from lora_nb.training.packing import pack, unpack
 from lora_nb.training.requests import ask_run
 from lora_nb.training.runs import continue_project, train_project
+from tests.training.stories import assert_same
 
-OF_THE_WAY = ("preparing", "run_continued", "checkpoint_saved", "problem_found")  # events that continuing adds
 SAMPLES = {"samples.prompts": ["mochi"], "samples.steps": 2, "samples.width": 64, "samples.height": 64}
 
 
@@ -54,31 +53,6 @@ def started_and_crashed(project, config, step=7, run="run1", **changes):
     with pytest.raises(Crash):
         train_project(project, config, run=run, on_event=crash_at(step))
     return project.run_folder(run)
-
-
-def tensors_of(folder):
-    return load_file(folder / "loras" / "mochi.safetensors")
-
-
-def story_of(folder):
-    """What a run has told, without the traces of being continued and without what the clock says."""
-    events = [event for event in read_events(folder / "events.jsonl") if event.kind not in OF_THE_WAY]
-    story = [{**vars(event), "kind": event.kind} for event in events]
-    for told in story:
-        told["path"] = told.get("path", "").removeprefix(str(folder))
-        for varies in ("seconds", "versions", "run"):
-            told.pop(varies, None)
-    return story
-
-
-def assert_same(one, other):
-    """The same LoRA to the bit, the same story, the same files."""
-    first, second = tensors_of(one), tensors_of(other)
-    assert first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
-    assert story_of(one) == story_of(other)
-    for place in ("loras", "samples"):
-        files = [sorted(path.name for path in (each / place).glob("*")) for each in (one, other)]
-        assert files[0] == files[1]
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def test_a_run_answers_within_its_step(project, config):
 def test_the_first_interrupt_waits_for_the_step_and_the_second_does_not(tmp_path):
     with interrupts_as_requests(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # as launchers do
         assert take_requests(tmp_path) == ["stop"]
-        os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
