@@ -8,6 +8,7 @@ under its name and hash, and the steps that were done to it. So a JPEG is compre
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from lora_nb.files import write_whole
 from lora_nb.project import Project
 
 JOURNAL = "journal.jsonl"
+_LOCK = threading.RLock()  # JupyterLab may handle the messages of two boards at the same time
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,15 @@ def perform(
 
     All of it happens or nothing. Raises DatasetError if something is in the way.
     """
+    with _LOCK:
+        return _perform(project, text, moves, steps or {})
+
+
+def _perform(
+    project: Project, text: str, moves: Iterable[tuple[Path, Path]], steps: Mapping[Path, Step | None]
+) -> Edit:
     history = read_history(project)
-    writes = tuple(_plan_write(project, path, step, history) for path, step in (steps or {}).items())
+    writes = tuple(_plan_write(project, path, step, history) for path, step in steps.items())
     named = tuple((relative(project, source), relative(project, target)) for source, target in moves)
     edit = Edit(history.count + 1, text, named, writes)
     _check_moves(project, edit.moves)
@@ -87,25 +96,28 @@ def perform(
 def record(project: Project, text: str, moves: Iterable[tuple[Path, Path]]) -> Edit:
     """Write down moves that have just been made by other means: new files, which an undo puts to their `from`."""
     named = tuple((relative(project, source), relative(project, target)) for source, target in moves)
-    edit = Edit(read_history(project).count + 1, text, named)
-    _append(project, {"do": asdict(edit)})
+    with _LOCK:
+        edit = Edit(read_history(project).count + 1, text, named)
+        _append(project, {"do": asdict(edit)})
     return edit
 
 
 def undo(project: Project) -> Edit:
     """Take back the last edit. Raises DatasetError if there is none, or another program has changed its files."""
-    history = read_history(project)
-    if not history.done:
-        raise DatasetError("Nothing can be undone.", [Problem(project.name, "No edit is in force.", "")])
-    return _repeat(project, history, history.done[-1], forwards=False)
+    with _LOCK:
+        history = read_history(project)
+        if not history.done:
+            raise DatasetError("Nothing can be undone.", [Problem(project.name, "No edit is in force.", "")])
+        return _repeat(project, history, history.done[-1], forwards=False)
 
 
 def redo(project: Project) -> Edit:
     """Do again what was undone last."""
-    history = read_history(project)
-    if not history.undone:
-        raise DatasetError("Nothing can be redone.", [Problem(project.name, "No edit was undone.", "")])
-    return _repeat(project, history, history.undone[-1], forwards=True)
+    with _LOCK:
+        history = read_history(project)
+        if not history.undone:
+            raise DatasetError("Nothing can be redone.", [Problem(project.name, "No edit was undone.", "")])
+        return _repeat(project, history, history.undone[-1], forwards=True)
 
 
 def read_history(project: Project) -> History:

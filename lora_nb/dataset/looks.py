@@ -22,6 +22,7 @@ from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
 from lora_nb.project import Project
 
+MOST_KNOWN = 20_000  # looks that are remembered; every edit makes a new one
 _TILES = 4  # a picture is cut into 4 x 4 for its sharpness: a blurred background is fine
 _HASH, _WAVES = 8, 32  # bits of a fingerprint's side, and pixels of what the waves are counted in
 
@@ -95,7 +96,8 @@ class Looks:
         return f"{path.parent.name}/{path.name}|{state.st_mtime_ns}|{state.st_size}|{self._resolution}"
 
     def _save(self) -> None:
-        known = {key: asdict(look) for key, look in self._known.items()}
+        newest = list(self._known.items())[-MOST_KNOWN:]
+        known = {key: asdict(look) for key, look in newest}
         write_whole(self._file, json.dumps(known).encode())
 
 

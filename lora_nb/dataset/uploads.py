@@ -49,6 +49,11 @@ def finish_upload(project: Project, upload: str, repeats: int | None = None, nam
     return added
 
 
+def cancel_upload(project: Project, upload: str) -> None:
+    """Forget what has arrived."""
+    shutil.rmtree(_folder(project, upload), ignore_errors=True)
+
+
 def _folder(project: Project, upload: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", upload):
         raise _refuse(upload[:40], "An upload's name is one short word.", "Use letters and digits.")

@@ -20,7 +20,7 @@ from lora_nb.dataset.journal import Edit
 from lora_nb.dataset.looks import Looks
 from lora_nb.dataset.overview import PictureRow, view_crop, view_pictures
 from lora_nb.dataset.thumbnails import thumbnail
-from lora_nb.dataset.uploads import PIECE, finish_upload, receive_piece
+from lora_nb.dataset.uploads import PIECE, cancel_upload, finish_upload, receive_piece
 from lora_nb.environment import find_place
 from lora_nb.errors import DatasetError, LoraNbError, ProjectError
 from lora_nb.project import Project
@@ -89,6 +89,10 @@ class Board(AskedWidget):
     def answer_finish(self, upload: str, repeats: int | None, name: str) -> Reply:
         """All pieces are there: take them into the project."""
         return self._tell(finish_upload(self._project, upload, repeats, name))
+
+    def answer_cancel(self, upload: str) -> Reply:
+        cancel_upload(self._project, upload)
+        return {}
 
     def answer_add(self, source: str, repeats: int | None, name: str) -> Reply:
         """Pictures from a path on the notebook's machine, or from an address."""

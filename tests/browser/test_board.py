@@ -105,6 +105,19 @@ def test_files_arrive_in_pieces_and_archives_are_unpacked(board: Any, project: P
     assert board.get_by_label("Repeats of 9_cat").input_value() == "9"
 
 
+def test_an_upload_can_be_stopped(browser: Any, project: Project):
+    with open_widget(browser, edit_dataset(project)) as (page, kernel):
+        page.get_by_role("option").first.wait_for()
+        page.get_by_text("Checks 0").or_(page.get_by_text("1 finding")).or_(page.get_by_text("✓")).first.wait_for()
+        kernel.busy = True
+        large = {"name": "large.png", "mimeType": "image/png", "buffer": png(7, 600, 500)}
+        page.get_by_label("Choose files").set_input_files([large])
+        page.get_by_role("button", name="Stop").click()
+        kernel.resume()
+        page.get_by_text("Stopped. Nothing was added.").wait_for()
+    assert len(on_disk(project)) == 6 and list((project.cache / "incoming").iterdir()) == []
+
+
 def test_dropped_files_and_paths_are_taken_in(board: Any, project: Project, tmp_path: Path):
     board.evaluate(
         """bytes => {
@@ -226,6 +239,7 @@ def test_findings_are_mended_with_one_click_and_undone(browser: Any, project: Pr
     with open_widget(browser, edit_dataset(project)) as (page, _):
         page.get_by_role("button", name="Exclude it: 5_mochi/tiny.png").click()
         page.get_by_role("button", name="Exclude it: 5_mochi/tiny.png").wait_for(state="detached")
+        assert page.evaluate("document.activeElement.getAttribute('role')") == "listbox"  # the focus is not lost
         page.get_by_role("button", name="Exclude it: 5_mochi/broken.png").click()
         page.get_by_role("group", name="Cannot be read").wait_for(state="detached")
         assert not (project.images / "5_mochi" / "tiny.png").exists()

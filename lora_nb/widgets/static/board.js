@@ -51,6 +51,7 @@ async function build(root, kernel, status) {
     edit: (name, details) => change("edit", { edit: name, arguments: details }),
     open: (name) => openPicture(list.pictures.find((picture) => picture.name === name)),
     select: (names) => (setFilter({ kind: "all" }), grid.select(names), grid.goTo(names[0]), showGrid()),
+    keepFocus,
     onfound: (findings) => {
       found = new Map();
       for (const finding of findings) for (const name of finding.pictures) found.set(name, [...(found.get(name) ?? []), finding]);
@@ -82,9 +83,20 @@ async function build(root, kernel, status) {
     return working;
   }
 
+  /** Do something that may take away what has the focus, and give the focus to what is near then. */
+  function keepFocus(work) {
+    const active = root.getRootNode().activeElement;
+    const isOurs = active && root.contains(active);
+    work();
+    if (isOurs && (!active.isConnected || active.disabled || !active.offsetParent)) {
+      if (preview.picture) preview.focus();
+      else grid.focus();
+    }
+  }
+
   function take(answer) {
     status.say([answer.said, ...(answer.problems ?? []).map((each) => `${each.where}: ${each.message}`)].join("\n"), answer.problems?.length ? "" : "good");
-    showList(answer.list);
+    keepFocus(() => showList(answer.list));
     checks.run();
   }
 
@@ -165,7 +177,7 @@ async function build(root, kernel, status) {
 
   function showSelection(names) {
     const inExcluded = filter.kind === "excluded";
-    chosen.textContent = names.size ? `${names.size} selected` : "Select pictures to edit several at once";
+    chosen.textContent = names.size ? `${names.size} selected` : "None selected";
     for (const button of [takeOut, bringBack, ...turns]) button.disabled = !names.size;
     takeOut.hidden = inExcluded;
     bringBack.hidden = !inExcluded;

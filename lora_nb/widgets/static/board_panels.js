@@ -21,7 +21,7 @@ function makeSection(title) {
 }
 
 /** The check list. `run()` looks at all pictures, in slices between which other questions get their turn. */
-export function makeChecks(kernel, { edit, open, select, onfound }) {
+export function makeChecks(kernel, { edit, open, select, onfound, keepFocus }) {
   const { section, count, body } = makeSection("Checks");
   const bar = element("progress", { max: 1, value: 0, "aria-label": "Pictures looked at" });
   const opened = new Set(); // kinds of which all findings are shown
@@ -57,7 +57,7 @@ export function makeChecks(kernel, { edit, open, select, onfound }) {
     const groups = [...kinds].map(([kind, findings]) => drawKind(kind, findings));
     if (last.problems.length) groups.push(drawProblems(last.problems));
     if (!found) groups.push(element("p", { class: "bd-good" }, "✓ Nothing to mend."));
-    body.replaceChildren(...groups);
+    keepFocus(() => body.replaceChildren(...groups));
     onfound(last.findings);
   }
 
@@ -123,7 +123,7 @@ export function makeBuckets(onchoose) {
 
 /** The folders and how often the pictures of each are seen. */
 export function makeFolders(edit) {
-  const { section, count, body } = makeSection("Folders and repeats");
+  const { section, count, body } = makeSection("Folders: pictures x repeats");
   return {
     section,
     show({ folders, seen }) {
@@ -139,7 +139,7 @@ export function makeFolders(edit) {
           type: "number", min: 1, max: 1000, value: String(repeats), class: "bd-number", "aria-label": `Repeats of ${label}`, onchange: change,
         });
         return element("div", { class: "ln-row bd-folder" }, element("span", { class: "bd-foldername" }, label),
-          element("span", {}, plural(pictures, "picture"), " x "), field, element("span", {}, ` = ${(pictures * repeats).toLocaleString("en")}`));
+          element("span", { title: plural(pictures, "picture") }, `${pictures} x`), field, element("span", {}, ` = ${(pictures * repeats).toLocaleString("en")}`));
       }));
       if (!folders.length) body.replaceChildren(element("p", { class: "ln-quiet" }, "No pictures yet."));
     },

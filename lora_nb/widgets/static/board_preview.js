@@ -270,5 +270,5 @@ export function makePreview(kernel, { edit, onclose, onstep, say, buckets }) {
     onclose(picture);
   }
 
-  return { panel, open, close, get picture() { return panel.hidden ? undefined : picture; }, cleanUp: () => URL.revokeObjectURL(url) };
+  return { panel, open, close, focus: () => title.focus({ preventScroll: true }), get picture() { return panel.hidden ? undefined : picture; }, cleanUp: () => URL.revokeObjectURL(url) };
 }

@@ -37,8 +37,10 @@ export function makeUpload(kernel, { ondone, say }) {
   const bar = element("progress", { max: 1, value: 0, hidden: true, "aria-label": "Upload" });
   const colab = element("p", { class: "ln-quiet", hidden: true },
     "On Colab: if files do not arrive here, run upload_on_colab(project) in a cell, or put them on Drive and give the path.");
+  const stop = element("button", { hidden: true, onclick: () => (stopped = true) }, "Stop");
   let piece = 512 * 1024;
   let busy = false;
+  let stopped = false;
 
   const target = () => ({ repeats: repeats.value ? Number(repeats.value) : null, name: name.value.trim() });
 
@@ -51,7 +53,7 @@ export function makeUpload(kernel, { ondone, say }) {
       say(error.message, "bad");
     }
     busy = choose.disabled = add.disabled = false;
-    bar.hidden = true;
+    bar.hidden = stop.hidden = true;
   }
 
   async function send(files) {
@@ -60,11 +62,15 @@ export function makeUpload(kernel, { ondone, say }) {
       const upload = `u${Math.random().toString(36).slice(2, 12)}`;
       const total = files.reduce((sum, { file }) => sum + file.size, 0) || 1;
       let sent = 0;
-      bar.hidden = false;
+      stopped = bar.hidden = stop.hidden = false;
       for (const [at, { file, name: path }] of files.entries()) {
         say(`Sending ${at + 1} of ${files.length}: ${path}`);
         let there = 0;
         while (there < file.size) {
+          if (stopped) {
+            await kernel.ask("cancel", { upload });
+            throw new Error("Stopped. Nothing was added.");
+          }
           const bytes = new Uint8Array(await file.slice(there, there + piece).arrayBuffer());
           const details = { upload, name: path, offset: there, total: file.size };
           ({ there } = (await kernel.ask("receive", details, [bytes])).answer);
@@ -72,6 +78,7 @@ export function makeUpload(kernel, { ondone, say }) {
         }
         sent += file.size;
       }
+      stop.hidden = true;
       say("Looking at what has arrived ...");
       return kernel.ask("finish", { upload, ...target() });
     });
@@ -96,7 +103,7 @@ export function makeUpload(kernel, { ondone, say }) {
   source.addEventListener("keydown", (event) => event.key === "Enter" && addSource());
   const zone = element("div", { class: "bd-drop" },
     element("div", { class: "ln-row" },
-      choose, element("span", { class: "ln-quiet" }, "or drop pictures, captions, folders or a .zip here"), picker),
+      choose, element("span", { class: "ln-quiet" }, "or drop pictures, captions, folders or a .zip here"), stop, picker),
     bar,
     element("details", {},
       element("summary", {}, "From Drive or an address, or into a folder of your choice"),
