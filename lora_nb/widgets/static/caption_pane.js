@@ -201,7 +201,7 @@ export function makeCaptionPane(store, kernel) {
       element("span", { class: "cap-bar", "aria-hidden": "true" }, element("span", { style: `width: ${100 * share}%` })),
       `${number} of ${store.most} tokens` + (cut ? `: cut at “${cut}”` : "") + (store.tokenNote ? `. ${store.tokenNote}` : ""),
     );
-    saving.textContent = store.outbox.has(store.current.file) ? "saving…" : "saved";
+    saving.textContent = entry.conflict ? "not saved" : store.outbox.has(store.current.file) ? "saving…" : "saved";
     renderConflict(entry);
   }
 

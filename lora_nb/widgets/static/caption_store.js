@@ -111,7 +111,7 @@ export class CaptionStore {
     if (answer.conflict && answer.conflict.text !== text) {
       entry.conflict = answer.conflict;
       this.changed("captions");
-      throw new Error(`${file} was changed elsewhere in the meantime. Choose one of both.`);
+      throw new Error("it was changed elsewhere in the meantime. Choose one of both.");
     }
     entry.revision = answer.conflict ? answer.conflict.revision : answer.revision;
     entry.conflict = null;

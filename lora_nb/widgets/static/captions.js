@@ -50,7 +50,7 @@ function makeBar(store) {
       button.setAttribute("aria-label", `${name === "undo" ? "Undo" : "Redo"}${store.history[name] ? `: ${store.history[name]}` : ""}`);
     }
     if (!what.has("filter")) return;
-    const makeChip = (tag, without) => element("button", { type: "button", class: without ? "cap-without" : "cap-with", "aria-label": `No longer ${without ? "without" : "with"} ${tag}`, onclick: () => store.filterTag(tag, without) }, `${without ? "without" : "with"} ${tag} ×`);
+    const makeChip = (tag, without) => element("button", { type: "button", class: without ? "cap-without" : "cap-with", "aria-label": `No longer ${without ? "without" : "with"} ${tag}`, onclick: () => store.filterTag(tag, without) }, element("span", {}, `${without ? "without" : "with"} ${tag}`), " ×");
     chips.replaceChildren(...having.map((tag) => makeChip(tag, false)), ...lacking.map((tag) => makeChip(tag, true)));
   }
   return { node, update };
