@@ -95,3 +95,22 @@ def test_the_frame_follows_the_pages_theme_and_is_accessible(browser: Any, echo:
         page.wait_for_timeout(100)
         assert page.locator(".ln").get_attribute("data-theme") == ("dark" if dark else "light")
         assert serious_problems(page) == []
+
+
+def test_a_first_question_that_is_stuck_behind_a_running_cell_is_asked_again(browser: Any, echo: Any):
+    widget = echo()
+    asked: list[str] = []
+    receive = widget._receive
+
+    def lose_the_first(source: Any, message: Any, buffers: Any) -> None:
+        asked.append(message["ask"])
+        if len(asked) > 1:  # the first one waits in the main thread, where a cell runs
+            receive(source, message, buffers)
+
+    widget.on_msg(receive, remove=True)
+    widget.on_msg(lose_the_first)
+    with open_widget(browser, widget) as (page, _):
+        page.get_by_label("one").fill("hello")
+        page.get_by_text("one saved").wait_for()
+        assert asked[:3] == ["greet", "greet", "save"]
+        assert page.locator(".ln-busy").is_hidden()

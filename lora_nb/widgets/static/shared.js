@@ -2,6 +2,7 @@
 // widgets/asking.py joins this file and a widget's own into one module, which needs nothing from the net.
 
 const HANDSHAKE = [76, 79, 82, 65]; // bytes that go to the kernel and back, to see whether bytes arrive at all
+const AGAIN = [700, 2500, 8000]; // ms after which the first question is asked again
 const SLOW = 1500; // ms without an answer, after which the kernel is called busy
 
 /** Make an element: element("button", {class: "primary", "aria-label": "Undo", onclick: undo}, "Undo"). Text stays text. */
@@ -51,10 +52,23 @@ export class Kernel {
     model.on("msg:custom", this.receive);
   }
 
-  /** Find out whether bytes arrive in both directions; else they travel as text. Ask this first. */
+  /**
+   * Find out whether bytes arrive in both directions; else they travel as text. Ask this first.
+   *
+   * It is asked again while nobody answers: what a page asks in its first moment, JupyterLab gives to the kernel's main
+   * thread, where it waits for the running cell; what it asks later goes to a thread that answers meanwhile.
+   */
   async greet() {
     const bytes = new Uint8Array(HANDSHAKE);
-    const { answer, buffers } = await this.ask("greet", { sent: HANDSHAKE }, [bytes], false);
+    let greeted = false;
+    const greet = () => this.ask("greet", { sent: HANDSHAKE }, [bytes], false);
+    const later = AGAIN.map(async (delay) => {
+      await new Promise((resolve) => setTimeout(resolve, delay));
+      return greeted || this.closed ? new Promise(() => {}) : greet();
+    });
+    const { answer, buffers } = await Promise.race([greet(), ...later]);
+    greeted = true;
+    for (const [id, asked] of this.waiting) if (asked.what === "greet") this._forget(id);
     const same = (found) => found && found.length === 4 && HANDSHAKE.every((value, at) => found[at] === value);
     this.plain = !(answer.arrived && same(buffers[0]));
     return answer;
@@ -64,7 +78,7 @@ export class Kernel {
     const id = `${this.name}-${this.next++}`;
     return new Promise((resolve, reject) => {
       const slow = setTimeout(() => this._setBusy(true), SLOW);
-      this.waiting.set(id, { resolve, reject, slow });
+      this.waiting.set(id, { what, resolve, reject, slow });
       const message = { id, ask: what, details, plain };
       if (plain) this.model.send({ ...message, encoded: buffers.map((each) => toBase64(asBytes(each))) });
       else this.model.send(message, undefined, buffers.map((each) => new DataView(asBytes(each).slice().buffer)));
@@ -74,14 +88,18 @@ export class Kernel {
   _receive(message, buffers) {
     const asked = this.waiting.get(message?.id);
     if (!asked) return; // another view's
-    this.waiting.delete(message.id);
-    clearTimeout(asked.slow);
-    if (!this.waiting.size) this._setBusy(false);
+    this._forget(message.id);
     if (message.error) asked.reject(new Error(message.error));
     else {
       const bytes = message.encoded ? message.encoded.map(fromBase64) : buffers.map(asBytes);
       asked.resolve({ answer: message.answer, buffers: bytes });
     }
+  }
+
+  _forget(id) {
+    clearTimeout(this.waiting.get(id).slow);
+    this.waiting.delete(id);
+    if (!this.waiting.size) this._setBusy(false);
   }
 
   _setBusy(busy) {
@@ -91,6 +109,7 @@ export class Kernel {
   }
 
   close() {
+    this.closed = true;
     this.model.off("msg:custom", this.receive);
     for (const { slow } of this.waiting.values()) clearTimeout(slow);
   }
