@@ -55,6 +55,8 @@ def runs(folder: ProjectFolder) -> None:
     for state in states:
         process = f", process {state.pid}" if state.is_alive else ""
         print(f"{state.run:12} {state.state:9} step {state.step} of {state.steps or '?'}{process}")
+        if state.checkpoint and state.state != "finished":
+            print(f"  a checkpoint at step {state.checkpoint.step}, {state.checkpoint.size / 1e6:.1f} MB")
         if state.error:
             print(f"  {state.error}")
     if not states:

@@ -16,7 +16,7 @@ from lora_nb.training.continuing import find_folder, find_way_on
 from lora_nb.training.event_log import write_events_to
 from lora_nb.training.events import Preparing
 from lora_nb.training.requests import ask_run, take_requests
-from lora_nb.training.runs import refuse_problems
+from lora_nb.training.runs import OTHER_NAME, refuse_problems
 from lora_nb.training.watching import run_state
 
 _CHILDREN: list["subprocess.Popen[bytes]"] = []  # kept, because Python warns of a process that nobody waits for
@@ -58,7 +58,6 @@ def continue_run(project: Project, run: str | None = None, *, as_before: bool = 
 
 def launch(project: Project, folder: Path, command: str, *options: str) -> None:
     """Start `lora-nb COMMAND PROJECT OPTIONS` on a run, apart from this process; what it prints goes to log.txt."""
-    write_events_to(folder / "events.jsonl")(Preparing("start"))
     package = str(Path(__file__).parents[2])  # the child uses the same lora_nb, wherever it was imported from
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     with (folder / "log.txt").open("ab") as log:
@@ -71,6 +70,7 @@ def launch(project: Project, folder: Path, command: str, *options: str) -> None:
             start_new_session=True,  # no Ctrl-C and no closed terminal reaches it
         )
     note_holder(folder, process.pid)
+    write_events_to(folder / "events.jsonl")(Preparing("start"))  # long before the child writes there
     _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None] + [process]
 
 
@@ -83,5 +83,5 @@ def _new_folder(project: Project, run: str | None) -> Path:
             return folder
         except FileExistsError:
             if run is not None:
-                problem = Problem(str(folder), "It holds a run already.", "Choose another name.")
+                problem = Problem(str(folder), "It holds a run already.", OTHER_NAME)
                 raise ConfigError("The run exists.", [problem]) from None

@@ -33,6 +33,8 @@ from lora_nb.training.requests import interrupts_as_requests
 from lora_nb.training.sharding import check_sharding, load_beside_gpu
 from lora_nb.training.speed import check_speed
 
+OTHER_NAME = "Choose another name, or go on with it: lora-nb continue"
+
 
 def train_project(
     project: Project,
@@ -54,7 +56,7 @@ def train_project(
     if prepared:
         config = load_config(folder / "config.json")
     elif team.agree((folder / "config.json").exists()):
-        raise ConfigError("The run exists.", [Problem(str(folder), "It holds a run already.", "Choose another name.")])
+        raise ConfigError("The run exists.", [Problem(str(folder), "It holds a run already.", OTHER_NAME)])
     job = Job(project, folder, config or project.load_config(), machine, team, prepared)
     return work(job, model, on_event)
 

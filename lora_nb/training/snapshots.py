@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.nn import Parameter
 
 from lora_nb.adapters.layers import TRAINED, modules_of
 from lora_nb.adapters.modules import ALPHA, tensors_of
@@ -78,7 +79,8 @@ def _bring_back(learner: Learner, state: dict[str, Any]) -> None:
     """The optimizer's state is put in place directly: torch's own load_state_dict would cast some of it."""
     optimizer = learner.optimizer
     for number, values in state["optimizer"].items():
-        optimizer.state[learner.parameters[number]] = values
+        parameter = learner.parameters[number]
+        optimizer.state[parameter] = _page(optimizer, parameter, values)
     for group, values in zip(optimizer.param_groups, state["groups"], strict=True):
         group.update(values)
     learner.lr_scheduler.load_state_dict(state["lr_scheduler"])
@@ -88,6 +90,14 @@ def _bring_back(learner: Learner, state: dict[str, Any]) -> None:
     if len(state["chance"]["cuda"]) == torch.cuda.device_count() and learner.model.device.type == "cuda":
         torch.cuda.set_rng_state_all(state["chance"]["cuda"])
     random.setstate(state["chance"]["python"])
+
+
+def _page(optimizer: Any, parameter: Parameter, values: dict[str, Any]) -> dict[str, Any]:
+    """bitsandbytes' paged optimizers keep the large tensors where they can move to main memory: there again."""
+    is_paged = getattr(optimizer, "is_paged", False) and parameter.device.type == "cuda"
+    for name in values.keys() & {"state1", "state2"} if is_paged else ():
+        values[name] = optimizer.get_state_buffer(parameter, dtype=values[name].dtype).copy_(values[name])
+    return values
 
 
 def _copy(tensor: Tensor) -> Tensor:

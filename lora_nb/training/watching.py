@@ -10,6 +10,7 @@ from lora_nb.project import Project
 from lora_nb.training.claims import find_holder
 from lora_nb.training.event_log import EventReader
 from lora_nb.training.events import (
+    CheckpointSaved,
     OnEvent,
     Preparing,
     RunContinued,
@@ -44,6 +45,7 @@ class RunState:
     epochs: int = 0
     seconds: float = 0.0  # that it has trained, up to the last step
     preparing: Preparing | None = None  # what is being done before the first step
+    checkpoint: CheckpointSaved | None = None  # the last one: its step, and its size
     error: str = ""  # why it crashed, in words
     traceback: str = ""
     pending: list[Request] = field(default_factory=list)  # what it was asked and has not answered yet
@@ -129,6 +131,8 @@ def _after(known: RunState, event: TrainEvent) -> RunState:
         return replace(known, state="running", preparing=None, step=event.step, epoch=event.epoch)
     if isinstance(event, StepDone):
         return replace(known, step=event.step, epoch=event.epoch, seconds=event.seconds)
+    if isinstance(event, CheckpointSaved):
+        return replace(known, checkpoint=event)
     if isinstance(event, RunPaused):
         return replace(known, state="paused")
     if isinstance(event, RunFailed):

@@ -24,7 +24,7 @@ class Kills:
     by_touch: int = 0  # killed when the run was about to touch one of its files
     by_time: int = 0  # killed at any moment while it trained, drew or saved
     came_too_late: int = 0  # the run was at its end before
-    steps: list[int] = field(default_factory=list)  # the step at which each was seen last
+    steps: list[int] = field(default_factory=list)  # that were done at each kill
 
 
 def kill_again_and_again(project: Project, run: str, count: int, seed: int, seconds: float, touches: int) -> Kills:

@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lora_nb.adapters.files import read_lora
 from lora_nb.config_file import change_settings, make_config
@@ -23,7 +26,9 @@ from lora_nb.training.batches import Turn, epoch_steps, make_batches
 from lora_nb.training.cache import cache_dataset
 from lora_nb.training.event_log import read_events
 from lora_nb.training.events import StepDone, ValidationDone
+from lora_nb.training.requests import ask_run
 from lora_nb.training.runs import train_project
+from lora_nb.training.watching import run_state
 
 CPU = torch.device("cpu")
 LAUNCH = ["-m", "accelerate.commands.launch", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
@@ -33,14 +38,14 @@ def steps_of(folder):
     return [event for event in read_events(folder / "events.jsonl") if isinstance(event, StepDone)]
 
 
-def launch(project, kind):
+def launch(project, kind, command="train", run="many"):
     """Train in two processes as a user would, with `accelerate launch`; returns the run's folder."""
-    command = [sys.executable, *LAUNCH, kind, "--num_processes=2", "-m", "lora_nb", "train", str(project.root)]
+    words = [sys.executable, *LAUNCH, kind, "--num_processes=2", "-m", "lora_nb", command, str(project.root)]
     variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, "--run", "many"], env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*words, "--run", run], env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.count("LoRAs in") == 1
-    return project.run_folder("many")
+    return project.run_folder(run)
 
 
 def check_same_lora(one, other):
@@ -104,6 +109,27 @@ def test_a_flux_that_is_cut_up_trains_the_same_lora(project, config, tiny_flux_f
     for here, there in zip(first, second, strict=True):
         difference = np.asarray(Image.open(here)).astype(int) - np.asarray(Image.open(there)).astype(int)
         assert abs(difference).max() <= 2
+
+
+@pytest.mark.processes
+def test_two_processes_stop_together_and_go_on_to_the_same_lora(project, config, kind="--multi_gpu"):
+    """All do what the first one is asked, and all come back to its checkpoint."""
+    project.save_config(change_settings(config, {"run.epochs": 4}))
+    whole, folder = launch(project, kind, run="whole"), project.run_folder("many")
+
+    def stop_after_two_steps():
+        while not any(event.step >= 2 for event in steps_of(folder)):
+            time.sleep(0.05)
+        ask_run(folder, "stop")
+
+    asking = threading.Thread(target=stop_after_two_steps, daemon=True)
+    asking.start()
+    launch(project, kind)
+    assert run_state(folder).state == "stopped" and len(steps_of(folder)) < len(steps_of(whole))
+    launch(project, kind, "continue")
+    one, other = (load_file(each / "loras" / "mochi.safetensors") for each in (whole, folder))
+    assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+    assert [event.step for event in steps_of(folder)] == [event.step for event in steps_of(whole)]
 
 
 def epoch_steps_of(project, config):

@@ -1,6 +1,6 @@
 """Killed with -9 at moments that chance chooses, a run still becomes the same LoRA, and tells each event once.
 
-benchmarks/kill_runs.py does it thirty times with the model that ships.
+`python -m benchmarks.kill_runs` does it thirty times with the model that ships.
 """
 
 import random
@@ -25,6 +25,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_a_run_that_is_killed_again_and_again_becomes_the_same_lora(project, config, changes):
     config = change_settings(config, changes | {"run.checkpoint_every_n_steps": 2})

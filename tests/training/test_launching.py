@@ -9,10 +9,10 @@ import time
 import pytest
 
 from lora_nb.config_file import change_settings
-from lora_nb.errors import ConfigError, DatasetError, TrainingError
+from lora_nb.errors import ConfigError, DatasetError, RunChangedError, TrainingError
 from lora_nb.training.event_log import read_events
 from lora_nb.training.events import ImageSampled, LoraSaved, RunFinished, RunStarted, StepDone
-from lora_nb.training.launching import start_run
+from lora_nb.training.launching import continue_run, start_run
 from lora_nb.training.requests import ask_run
 from lora_nb.training.runs import train_project
 from lora_nb.training.watching import RunWatcher, follow_run, list_runs, run_state
@@ -34,6 +34,14 @@ def wait_for(folder, *states, step=0, seconds=120):
         assert state.is_alive or state.state in states, state
         time.sleep(0.1)
     raise AssertionError(f"still {run_state(folder)}")
+
+
+def stop_at(folder, step):
+    def listen(event):
+        if isinstance(event, StepDone) and event.step == step:
+            ask_run(folder, "stop")
+
+    return listen
 
 
 @pytest.fixture
@@ -163,3 +171,36 @@ def test_the_commands(project, config):
         command("stop")
     wait_for(folder, "stopped")
     assert "stopped" in command("runs")
+
+
+def test_a_killed_run_goes_on_in_the_background(project, config):
+    changes = LONG | {"run.epochs": 30, "run.checkpoint_every_n_steps": 2}
+    folder = start_run(project, change_settings(config, changes))
+    os.kill(wait_for(folder, "running", step=7).pid, signal.SIGKILL)
+    killed = wait_for(folder, "crashed")
+    watcher = RunWatcher(folder)
+    watcher.look()
+    assert continue_run(project) == folder and run_state(folder).state == "starting"
+    with pytest.raises(TrainingError, match=r"run1 is (starting|running) already"):
+        continue_run(project)
+    running = wait_for(folder, "running", step=killed.step + 1)
+    ask_run(folder, "pause")
+    wait_for(folder, "paused")
+    assert continue_run(project) == folder
+    wait_for(folder, "running", step=running.step + 1)
+    news = watcher.look()
+    assert news.from_start, "what was told after the checkpoint is taken back"
+    steps = [event.step for event in news.events if isinstance(event, StepDone)]
+    assert steps == list(range(1, len(steps) + 1))
+    ask_run(folder, "stop")
+    wait_for(folder, "stopped")
+
+
+def test_what_has_changed_is_said_before_a_process_is_started(project, config):
+    project.save_config(config)
+    folder = train_project(project, config, run="run1", on_event=stop_at(project.run_folder("run1"), 3))
+    project.save_config(change_settings(config, {"optimizer.learning_rate": 0.5}))
+    with pytest.raises(RunChangedError, match=r"optimizer\.learning_rate"):
+        continue_run(project)
+    continue_run(project, as_before=True)
+    assert follow_run(folder, lambda event: None).state == "finished"
