@@ -63,7 +63,7 @@ def write_checkpoint(place: Path, step: int, files: Iterable[tuple[str, bytes]])
             manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         _write_through(part / MANIFEST, json.dumps(manifest, indent=1).encode())
         _flush_folder(part)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        remove(folder)  # a damaged one
         part.rename(folder)
         _flush_folder(place)
     except BaseException:
@@ -112,7 +112,16 @@ def remove_old(place: Path, step: int, keep: int) -> None:
     folders = list_checkpoints(place)
     later = [folder for folder in folders if folder.name > checkpoint_name(step)]
     for folder in later + [folder for folder in folders if folder not in later][keep:]:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder; it loses its name first, so that nobody finds a part of it."""
+    if folder.exists():
+        nameless = folder.with_name(f".{folder.name}.gone.part")
+        shutil.rmtree(nameless, ignore_errors=True)
+        folder.rename(nameless)
+        shutil.rmtree(nameless, ignore_errors=True)
 
 
 def _write_through(path: Path, content: bytes) -> None:

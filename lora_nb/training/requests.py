@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from lora_nb.errors import TrainingError
 from lora_nb.training.claims import find_holder
+from lora_nb.training.events import OnEvent, TrainEvent
 
 Request = Literal["save_now", "sample_now", "pause", "go_on", "stop"]
 REQUESTS: tuple[Request, ...] = get_args(Request)  # in the order in which they are answered
@@ -52,6 +53,18 @@ def take_requests(folder: Path) -> list[Request]:
     for request in found:
         (folder / "requests" / request).unlink(missing_ok=True)
     return found
+
+
+def unless_stopped(folder: Path, on_event: OnEvent) -> OnEvent:
+    """A listener that passes events on, and ends the work that tells them when a stop was asked: raises StopAsked."""
+
+    def listen(event: TrainEvent) -> None:
+        on_event(event)
+        if "stop" in pending_requests(folder):
+            take_requests(folder)
+            raise StopAsked
+
+    return listen
 
 
 @contextmanager

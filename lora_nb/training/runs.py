@@ -1,6 +1,5 @@
 """One run from a project folder to LoRA files, or what is left of it: load, check, cache, train."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from lora_nb.models.weighted import strip_weights
 from lora_nb.project import Project
 from lora_nb.training.acceleration import Team, find_team
 from lora_nb.training.cache import CachedImage, cache_dataset
-from lora_nb.training.checkpoints import Checkpoint
+from lora_nb.training.checkpoints import Checkpoint, remove
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.continuing import BEGINNING, WayOn, find_folder, find_way_on, go_back, write_beginning
 from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunContinued, RunFinished, RunStarted, tell
@@ -29,7 +28,7 @@ from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar, progress_of
 from lora_nb.training.recording import take_on
-from lora_nb.training.requests import interrupts_as_requests
+from lora_nb.training.requests import interrupts_as_requests, unless_stopped
 from lora_nb.training.sharding import check_sharding, load_beside_gpu
 from lora_nb.training.speed import check_speed
 
@@ -125,7 +124,7 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
         model = model or load_for(team, config, job.machine)
         if problems := check_prediction(config.loss, model.objective.prediction):
             raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
-        material = prepare(job.project, dataset, config, model, team, tell_log)
+        material = prepare(job.project, dataset, config, model, team, unless_stopped(folder, tell_log))
         if team.is_first and not (folder / BEGINNING).exists():
             write_beginning(folder, job.project, dataset, config)
         on_event = tell(tell_log, on_event or ProgressBar()) if team.is_first else tell()
@@ -154,7 +153,7 @@ def finish(job: Job, model: DiffusionModel, material: Material, output: RunOutpu
         )
     on_event(RunFinished(outcome, output.watch.seconds, installed_versions()))
     if outcome == "finished" and job.team.is_first:
-        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+        remove(job.folder / "checkpoints")
 
 
 def check_length(plan: StepPlan, checkpoint: Checkpoint) -> None:
@@ -174,8 +173,7 @@ def prepare(
     training, held_out = split_dataset(dataset, config)
     encode_captions = CaptionEncoder(model, config, project.cache / "captions")
     with team.first_goes_first():
-        on_picture = progress_of("pictures", on_event)
-        images = cache_dataset(model, training, config.data, project.cache, on_picture)
+        images = cache_dataset(model, training, config.data, project.cache, progress_of("pictures", on_event))
         held_out_images = cache_dataset(model, held_out, as_it_is(config.data), project.cache)
         captions = list_captions(training, held_out, config)
         all_encoded = encode_captions.prepare(captions, progress_of("captions", on_event))

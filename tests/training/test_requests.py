@@ -140,12 +140,13 @@ def test_paths_move_with_the_folder(tmp_path):
     assert event.path == str(tmp_path / "there" / "loras" / "a")
 
 
-def test_a_run_that_is_interrupted_while_it_prepares_is_stopped(project, config, monkeypatch):
-    monkeypatch.setattr("lora_nb.training.runs.prepare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_a_run_that_is_asked_to_stop_while_it_prepares_is_stopped(project, config):
     folder = project.run_folder("run1")
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(config.model_dump_json())
+    drop_request(folder, "stop")
     with pytest.raises(KeyboardInterrupt):
         train_project(project, run="run1", prepared=True)
-    *_, last = read_events(folder / "events.jsonl")
-    assert isinstance(last, RunFinished) and last.outcome == "stopped"
+    *others, last = read_events(folder / "events.jsonl")
+    assert isinstance(last, RunFinished) and last.outcome == "stopped" and pending_requests(folder) == []
+    assert {event.kind for event in others} == {"preparing"}
