@@ -43,6 +43,7 @@ class AskedWidget(anywidget.AnyWidget):
         super().__init__(**traits)
         self._lock = threading.RLock()  # JupyterLab may handle messages in a thread of their own
         self.on_msg(self._receive)
+        self._answer_anywhere()
 
     def answer_greet(self, sent: Sequence[int], buffers: Sequence[bytes] = ()) -> Reply:
         """Say whether the page's bytes arrived, and send them back."""
@@ -67,6 +68,16 @@ class AskedWidget(anywidget.AnyWidget):
             reply["encoded"] = [base64.b64encode(each).decode() for each in out]
             out = []
         self.send(reply, out or None)
+        self._answer_anywhere()
+
+    def _answer_anywhere(self) -> None:
+        """Let questions be answered while a cell runs.
+
+        JupyterLab sends them to a thread of the kernel (a subshell), but ipykernel 7 takes them to where the widget
+        last spoke, which is the cell that made it, and there they would wait. Elsewhere there is nothing to forget.
+        """
+        if self.comm is not None:
+            self.comm.__dict__.pop("_reply_subshell_id", None)
 
     def _answer(self, question: str, details: dict[str, Any], buffers: list[bytes]) -> tuple[Any, list[bytes]]:
         answer: Callable[..., Reply] = getattr(self, f"answer_{question}")

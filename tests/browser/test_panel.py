@@ -63,7 +63,7 @@ def test_a_run_is_started_watched_paused_asked_and_stopped(browser: Any, prepare
         press(page, "Sample now")
         page.get_by_alt_text(f"step {paused}, forest").wait_for()  # a new column
         press(page, "Save now")
-        page.locator("dd", has_text="1").last.wait_for()
+        page.get_by_role("listitem").filter(has_text="LoRAs1").wait_for()
         assert run_state(prepared.run_folder("run1")).step == paused
 
         press(page, "Continue")

@@ -83,7 +83,7 @@ class Panel {
     this.fill = element("div");
     this.bar = element("div", { class: "ln-panel-bar", role: "progressbar", "aria-label": "Progress of the training",
       "aria-valuemin": "0", "aria-valuemax": "100" }, this.fill);
-    this.facts = element("dl", { class: "ln-panel-facts" });
+    this.facts = element("ul", { class: "ln-panel-facts" });
   }
 
   buildCurves() {
@@ -298,7 +298,7 @@ class Panel {
     if (news.device) facts.push(["Device", news.device, ""]);
     facts.push(["LoRAs", String(news.loras.length), news.loras.at(-1) ?? "none saved yet"]);
     this.facts.replaceChildren(...facts.map(([name, value, title]) =>
-      element("div", { title }, element("dt", {}, name), element("dd", {}, value))));
+      element("li", { title }, element("span", {}, name), element("b", {}, value))));
   }
 
   get isWeighted() {
