@@ -46,8 +46,11 @@ def kill_again_and_again(project: Project, run: str, count: int, seed: int, seco
         kills.came_too_late += over
         if over:
             break
-        kills.steps.append(RunWatcher(folder).look().state.step)
+        state = RunWatcher(folder).look().state
+        kills.steps.append(state.step)
         assert_no_partial_file(folder)
+        if state.state == "finished":  # killed after its last word
+            return kills
         command = "continue"
     if not kills.came_too_late:
         assert start_killable(project, folder, command, 0).wait() == 0
