@@ -1,9 +1,10 @@
 """Small figures for the notebooks: how the loss fell, which buckets there are, what the pictures look like."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -16,6 +17,8 @@ WIDTH = 960  # pixels: what a notebook shows without shrinking
 _TITLE, _TEXT, _SMALL = Style(20, INK, bold=True), Style(14, INK), Style(13, FAINT_INK)
 _BAR, _BAR_BACK = "#3f7cac", "#e3edf5"
 _MARGIN = 24
+_LINES = [("#3f7cac", "-"), ("#b5531c", (0, (6, 2))), ("#2e7d4f", (0, (2, 2))), ("#6d4aa3", (0, (7, 2, 2, 2)))]
+_LINES += [("#444444", (0, (1, 1)))]  # colour and dashes: either is enough to tell them apart
 
 
 def plot_loss(steps: Sequence[int], losses: Sequence[float]) -> Figure:
@@ -26,16 +29,7 @@ def plot_loss(steps: Sequence[int], losses: Sequence[float]) -> Figure:
     """
     if len(steps) != len(losses):
         raise LoraNbError(f"There are {len(steps)} steps but {len(losses)} losses. Give one loss for each step.")
-    page = Page(WIDTH, 420)
-    axes = page.add_axes((0.08, 0.15, 0.885, 0.68))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(LINE)
-    axes.tick_params(color=LINE, labelcolor=FAINT_INK, labelsize=10)
-    axes.grid(axis="y", color=LINE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("step", color=FAINT_INK)
-    page.text(0.025, 0.92, "Loss", fontsize=15, weight="bold", color=INK, va="center")
+    page, axes = _make_axes("Loss", "step")
     x, y = np.asarray(steps), np.asarray(losses, dtype=float)
     kept = np.isfinite(y)
     span = max(1, round(kept.sum() / 20))
@@ -52,6 +46,34 @@ def plot_loss(steps: Sequence[int], losses: Sequence[float]) -> Figure:
     else:
         axes.set(xticks=[], yticks=[])
     return page
+
+
+def plot_curves(x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str, x_label: str) -> Figure:
+    """Show a few lines over the same numbers, each named at its right end and drawn in its own dashes."""
+    page, axes = _make_axes(title, x_label)
+    for place, (name, y) in enumerate(curves.items()):
+        color, dashes = _LINES[place % len(_LINES)]
+        axes.plot(x, y, color=color, linestyle=dashes, linewidth=2, label=name)
+    axes.set_xlim(min(x), max(x))
+    axes.set_ylim(bottom=0)
+    if len(curves) > 1:
+        axes.legend(frameon=False, labelcolor=INK, fontsize=10, loc="best", handlelength=3.5)
+    return page
+
+
+def _make_axes(title: str, x_label: str) -> tuple[Page, Axes]:
+    """A page with a heading and quiet axes."""
+    page = Page(WIDTH, 420)
+    axes = page.add_axes((0.08, 0.15, 0.885, 0.68))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    axes.tick_params(color=LINE, labelcolor=FAINT_INK, labelsize=10)
+    axes.grid(axis="y", color=LINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(x_label, color=FAINT_INK)
+    page.text(0.025, 0.92, title, fontsize=15, weight="bold", color=INK, va="center")
+    return page, axes
 
 
 def smooth(values: Sequence[float] | np.ndarray, span: float) -> np.ndarray:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import ipywidgets
 from pydantic.fields import FieldInfo
@@ -17,6 +19,25 @@ from lora_nb.errors import ConfigError, LoraNbError, Problem
 from lora_nb.project import Project
 from lora_nb.widgets.controls import Control, make_control, make_help
 from lora_nb.widgets.messages import bad, good, note
+
+# What a beginner decides, in the order of the tutorial; everything else can wait.
+SIMPLE = (
+    "model.base",
+    "data.resolution",
+    "data.trigger_words",
+    "data.keep_tokens",
+    "model.clip_skip",
+    "run.epochs",
+    "run.batch_size",
+    "run.precision",
+    "adapter.rank",
+    "adapter.alpha",
+    "optimizer.kind",
+    "optimizer.learning_rate",
+    "samples.prompts",
+)
+
+_open_forms: dict[Path, WeakSet["SettingsForm"]] = {}  # by project
 
 OnChange = Callable[[TrainConfig], str | None]  # what it returns stands below the form
 
@@ -68,6 +89,11 @@ class SettingsForm:
     def controls(self) -> dict[str, Any]:
         """The widgets by the settings' names; `form.controls["run.epochs"].value = "5"` is what typing does."""
         return {name: row.control.widget for name, row in self._rows.items()}
+
+    def show(self, config: TrainConfig) -> None:
+        """Show these settings; values that do not work yet keep waiting in their fields."""
+        self.value = config
+        self._show_values()
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -143,7 +169,11 @@ class SettingsForm:
 
 
 def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> SettingsForm:
-    """The form of a project: a change that works is in config.json at once, and the steps that it means are counted."""
+    """The form of a project: a change that works is in config.json at once. Below it stands what the settings mean:
+    steps, and with `lora_nb.widgets.outlook.show_outlook` memory and the file's size, too.
+
+    names: settings or sections (see SettingsForm); `SIMPLE` is the short list for beginners.
+    """
     known = project.load_config()
 
     def save(config: TrainConfig) -> str:
@@ -153,17 +183,33 @@ def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> Se
         # only what changed: another notebook may have written the file since this form was made
         project.save_config(change_settings(project.load_config(), changes))
         known = config
-        return f"Saved in {project.config_file.name}. {_describe_plan(project)}"
+        refresh_forms(project, but=form)
+        return f"Saved in {project.config_file.name}. {describe_plan(project)}"
 
-    return SettingsForm(known, names=names, on_change=save)
+    form = SettingsForm(known, names=names, on_change=save)
+    _open_forms.setdefault(project.root, WeakSet()).add(form)
+    return form
 
 
-def _describe_plan(project: Project) -> str:
+def refresh_forms(project: Project, but: SettingsForm | None = None) -> None:
+    """Show the settings that are on disk now in all forms of the project: another form or a preset changed them."""
+    config = project.load_config()
+    for form in _open_forms.get(project.root, ()):
+        if form is not but:
+            form.show(config)
+
+
+def describe_plan(project: Project) -> str:
+    """The formula of the steps, with the project's numbers."""
     try:
-        plan = plan_steps(scan_images(project.images), project.load_config())
+        config = project.load_config()
+        plan = plan_steps(scan_images(project.images), config)
     except LoraNbError as error:
         return f"The steps cannot be counted: {error}"
-    return f"This means {plan.steps_per_epoch} steps an epoch x {plan.epochs} epochs = {plan.steps} steps."
+    return (
+        f"{plan.pictures} pictures, seen {plan.seen_per_epoch} times an epoch in batches of {config.run.batch_size}: "
+        f"{plan.steps_per_epoch} steps x {plan.epochs} epochs = {plan.steps} steps."
+    )
 
 
 def _choose(names: list[str]) -> dict[str, FieldInfo]:

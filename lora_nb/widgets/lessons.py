@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lora_nb.config import LossConfig
-from lora_nb.evaluation.charts import plot_pictures
+from lora_nb.config import LossConfig, OptimizerConfig
+from lora_nb.evaluation.charts import plot_curves, plot_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,27 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
         pictures = _to_pictures(model.decode_latents(torch.cat([noisy, clean])))
     labels = [f"timestep {step}" for step in timesteps] + ["the model's guess"] * len(timesteps)
     return plot_pictures(pictures, labels, columns=len(timesteps))
+
+
+def plot_loss_weights(loss: LossConfig) -> Figure:
+    """How much each noise level counts, with each way of weighting; all drawn with their largest at 1."""
+    timesteps = list(range(0, 1000, 5))
+    rows = list_loss_weights(loss, timesteps)
+    names = [name for name in rows[0] if name not in ("timestep", "picture left")]
+    columns = {name: [float(str(row[name])) for row in rows] for name in names}
+    curves = {name: [value / max(column) for value in column] for name, column in columns.items()}
+    return plot_curves(
+        timesteps, curves, "How much each noise level counts (largest = 1)", "timestep: more noise to the right"
+    )
+
+
+def plot_schedule(optimizer: OptimizerConfig, steps: int) -> Figure:
+    """The learning rate over a run, as the settings say, beside a constant one."""
+    from lora_nb.training.schedules import learning_rate_curve
+
+    chosen = learning_rate_curve(optimizer, steps)
+    curves = {optimizer.lr_scheduler: chosen, "constant, to compare": [optimizer.learning_rate] * steps}
+    return plot_curves(range(1, steps + 1), curves, f"Learning rate: {optimizer.lr_scheduler}", "step")
 
 
 def list_loss_weights(

@@ -11,6 +11,7 @@ from lora_nb.errors import LoraNbError
 from lora_nb.presets.catalogue import Preset, apply_preset, describe_differences, find_preset
 from lora_nb.presets.layers import KINDS, WHOLE, load_layers
 from lora_nb.project import Project
+from lora_nb.widgets.form import refresh_forms
 from lora_nb.widgets.messages import LABEL_WIDTH, UNDER_FIELD, bad, good
 
 PUT_TOGETHER = "put together from:"  # the choice beside the presets that need no parts
@@ -74,7 +75,8 @@ def choose_preset(project: Project) -> PresetChooser:
 
     def save(config: TrainConfig) -> str:
         project.save_config(config)
-        return f"Saved in {project.config_file.name}. Run the cells with forms again to see the new values."
+        refresh_forms(project)
+        return f"Saved in {project.config_file.name}. The forms below show the new values."
 
     return PresetChooser(project.load_config, save)
 

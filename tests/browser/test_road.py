@@ -81,7 +81,7 @@ def test_3_a_tag_is_pruned_and_comes_back_with_undo(person: Person, folder: Path
 def test_4_a_change_in_the_form_is_in_config_json_at_once(person: Person, folder: Path):
     person.open("4_config.ipynb")
     person.run_all()
-    epochs = person.page.get_by_label("Epochs", exact=True)
+    epochs = person.page.get_by_label("Epochs", exact=True).first  # of the short form
     epochs.fill("none")
     epochs.press("Tab")  # leaving the field is enough
     person.page.get_by_text("'none' does not work").wait_for()

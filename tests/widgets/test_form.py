@@ -180,7 +180,7 @@ def test_the_projects_form_saves_every_change_and_counts_the_steps(tmp_path):
     form = edit_settings(project, names=("run.epochs", "run.batch_size"))
     form.controls["run.epochs"].value = "7"
     assert json.loads(project.config_file.read_text())["run"]["epochs"] == 7
-    assert "6 steps an epoch x 7 epochs = 42 steps" in form._status.value
+    assert "6 steps x 7 epochs = 42 steps" in form._status.value
     form.controls["run.epochs"].value = "0"
     assert project.load_config().run.epochs == 7
 

@@ -25,3 +25,14 @@ def test_debiased_weighting_counts_noisy_pictures_more_and_clean_ones_less():
     assert [row["none"] for row in rows] == [1, 1, 1]
     assert rows[0]["debiased"] < 0.05 < rows[1]["debiased"] < rows[2]["debiased"]
     assert rows[0]["picture left"] == "100%"
+
+
+def test_the_schedule_and_the_weights_are_drawn():
+    from lora_nb.config import LossConfig, OptimizerConfig
+    from lora_nb.widgets.lessons import plot_loss_weights, plot_schedule
+
+    figure = plot_schedule(OptimizerConfig(lr_scheduler="cosine"), 40)
+    falling, constant = figure.axes[0].get_lines()
+    assert falling.get_ydata()[0] > falling.get_ydata()[-1] and len(set(constant.get_ydata())) == 1
+    names = {line.get_label() for line in plot_loss_weights(LossConfig()).axes[0].get_lines()}
+    assert {"min_snr", "debiased"} <= names
