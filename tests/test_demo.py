@@ -1,5 +1,8 @@
 """The promise of the README, measured: the demo's LoRA has learned its subject and still listens."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,6 @@ from lora_nb.models.base import load_model
 from lora_nb.sampling import generate_with_lora
 from lora_nb.workshop import MODEL_FOLDER
 from lora_nb.workshop.demo import DEMO_PROMPTS
-from lora_nb.workshop.demo_project import run_demo
 from lora_nb.workshop.judge import judge_lora
 
 pytestmark = pytest.mark.demo
@@ -22,7 +24,8 @@ pytestmark = pytest.mark.demo
 def demo(tmp_path_factory):
     """The finished demo: its plot, the folder of its run, and the run's settings."""
     root = tmp_path_factory.mktemp("demo") / "mochi"
-    plot = run_demo(root)
+    subprocess.run([sys.executable, "-m", "lora_nb", "demo", root], check=True)  # the README's one command
+    (plot,) = root.glob("grids/*.png")
     return plot, root / "runs" / "run1", load_config(root / "config.json")
 
 

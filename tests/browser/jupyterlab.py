@@ -15,7 +15,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"  # kept by CI; git ignores them
-PATIENCE = 180  # seconds for any one thing: a busy machine must not fail this
+PATIENCE = 90  # seconds for any one thing: a busy machine must not fail this
 ALL_CELLS_HAVE_RUN = """() => {
     const cells = document.querySelectorAll(".jp-Notebook .jp-CodeCell").length;
     const prompts = [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")];
