@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.browser.test_jupyterlab import PATIENCE, lab  # noqa: F401 - a fixture
 
 from lora_nb.config import TrainConfig
 from lora_nb.config_file import save_config
 from lora_nb.project import open_project
 from lora_nb.training.event_log import write_events_to
 from lora_nb.training.events import RunFinished, RunStarted, StepDone
-from tests.browser.test_jupyterlab import PATIENCE, lab  # noqa: F401 - a fixture
 
 CELLS = [
     "import lora_nb\nfrom lora_nb.widgets.panel import show_panel\nshow_panel(lora_nb.open_project('mochi'))",
