@@ -76,6 +76,7 @@ class Person:
         shutil.copy(REPOSITORY / "notebooks" / name, self.folder)
         self.page.goto(f"{self.address}/lab/tree/{name}?reset")
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        self.page.get_by_text("| Idle").wait_for()  # what is run before the kernel is there gets lost
         self.interactions += 1
 
     def run_all(self, *, wait: bool = True) -> None:

@@ -1,22 +1,33 @@
 """The training panel in a real JupyterLab: it answers while a cell runs, also one that waits for a run."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser.test_jupyterlab import PATIENCE, lab  # noqa: F401 - a fixture
+
+pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
 
 from lora_nb.config import TrainConfig
 from lora_nb.config_file import save_config
 from lora_nb.project import open_project
 from lora_nb.training.event_log import write_events_to
 from lora_nb.training.events import RunFinished, RunStarted, StepDone
+from tests.browser.jupyterlab import PATIENCE, running_lab
 
 CELLS = [
     "import lora_nb\nfrom lora_nb.widgets.panel import show_panel\nshow_panel(lora_nb.open_project('mochi'))",
     "import time\ntime.sleep(600)",
 ]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab's address, and the folder that it shows."""
+    (tmp_path / "work").mkdir()
+    with running_lab(tmp_path / "jupyter", tmp_path / "work") as address:
+        yield address, tmp_path / "work"
 
 
 def write_notebook(path: Path, sources: list[str]) -> None:
@@ -30,7 +41,7 @@ def write_notebook(path: Path, sources: list[str]) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_the_panel_is_live_while_another_cell_runs(browser: Any, lab: tuple[str, Path]):  # noqa: F811
+def test_the_panel_is_live_while_another_cell_runs(browser: Any, lab: tuple[str, Path]):
     pytest.importorskip("ipykernel", minversion="7", reason="older kernels answer one thing after the other")
     address, folder = lab
     run = open_project(folder / "mochi").run_folder("run1")
