@@ -1,10 +1,14 @@
 """What does a training step cost beside the U-Net itself? `python -m benchmarks.step_overhead`
 
 A full-size Stable Diffusion 1.5 U-Net with random weights at 256 px, float32, rank 8, latents and text cached: the
-time of a step of the training loop, divided by that of a forward and backward pass of the bare U-Net to its inputs.
-After each step comes a bare pass on a second U-Net that shares the weights, so that a machine whose speed drifts does
-not favour one of them. Printed is the median of the pairs' ratios, in seconds on the clock and of the processor.
-Takes about 5 minutes on two cores and 6 GiB.
+time of a step of the training loop, divided by that of a forward and backward pass
+
+- of the U-Net with the same LoRA as peft computes it: what a loop costs beside the network that it trains;
+- of the U-Net alone, to its inputs: what loop and LoRA cost together.
+
+After each step come these passes, on U-Nets that share the weights, so that a machine whose speed drifts does not
+favour one of them. Printed is the median of the ratios, in seconds on the clock and of the processor. Takes about 7
+minutes on two cores and 7 GiB.
 """
 
 import tempfile
@@ -15,6 +19,7 @@ from statistics import median
 
 import torch
 from diffusers import UNet2DConditionModel
+from peft import LoraConfig
 from torch import nn
 
 from lora_nb.config import ModelConfig, TrainConfig
@@ -69,19 +74,28 @@ def main() -> None:
     torch.manual_seed(0)
     shape = {"sample_size": 64, "cross_attention_dim": TEXT_WIDTH, "attention_head_dim": 8}
     unet = UNet2DConditionModel(**shape)
-    with torch.device("meta"):
-        bare = UNet2DConditionModel(**shape)
-    bare.load_state_dict(unet.state_dict(), assign=True)
-    bare.requires_grad_(False)
+    others = {"with peft's LoRA": share_weights(unet, shape), "alone": share_weights(unet, shape)}
     model = KnownText(ModelConfig(base="random"), Parts(unet, make_text_encoder(600), make_vae(), None, SCHEDULER))
-    pairs = time_steps(model, bare, make_config(SETTINGS))[WARM_UP:]
+    layers = model.target_modules("lora_unet")
+    others["with peft's LoRA"].add_adapter(LoraConfig(r=8, lora_alpha=4, target_modules=layers))
+    rounds = time_steps(model, others, make_config(SETTINGS))[WARM_UP:]
     for name in ("wall", "processor"):
-        steps, passes = ([getattr(clock, name) for clock in clocks] for clocks in zip(*pairs, strict=True))
-        ratio = median(step / one for step, one in zip(steps, passes, strict=True))
-        print(f"{name:9}: step {median(steps):.3f} s, bare pass {median(passes):.3f} s, ratio {ratio:.3f}")
+        steps, *passes = ([getattr(clock, name) for clock in clocks] for clocks in zip(*rounds, strict=True))
+        print(f"{name}: step {median(steps):.3f} s")
+        for other, seconds in zip(others, passes, strict=True):
+            ratio = median(step / one for step, one in zip(steps, seconds, strict=True))
+            print(f"    U-Net {other}: forward and backward {median(seconds):.3f} s, ratio {ratio:.3f}")
 
 
-def time_bare_pass(unet: nn.Module) -> Clock:
+def share_weights(unet: UNet2DConditionModel, shape: dict[str, int]) -> UNet2DConditionModel:
+    """Another U-Net on the same, frozen numbers."""
+    with torch.device("meta"):
+        other = UNet2DConditionModel(**shape)
+    other.load_state_dict(unet.state_dict(), assign=True)
+    return other.requires_grad_(False)
+
+
+def time_pass(unet: nn.Module) -> Clock:
     latents = torch.randn(1, 4, SIDE // 8, SIDE // 8, requires_grad=True)
     text = torch.randn(1, 77, TEXT_WIDTH, requires_grad=True)
     started = now()
@@ -89,15 +103,15 @@ def time_bare_pass(unet: nn.Module) -> Clock:
     return started.since()
 
 
-def time_steps(model: StableDiffusion, bare: nn.Module, config: TrainConfig) -> list[tuple[Clock, Clock]]:
-    """Train on one picture's latents: how long each step took, and the bare pass after it."""
-    pairs: list[tuple[Clock, Clock]] = []
+def time_steps(model: StableDiffusion, others: dict[str, nn.Module], config: TrainConfig) -> list[tuple[Clock, ...]]:
+    """Train on one picture's latents: how long each step took, and the passes of other U-Nets after it."""
+    rounds: list[tuple[Clock, ...]] = []
     started = now()
 
     def listen(event: TrainEvent) -> None:
         nonlocal started
         if isinstance(event, StepDone):
-            pairs.append((started.since(), time_bare_pass(bare)))
+            rounds.append((started.since(), *(time_pass(other) for other in others.values())))
         started = now()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +121,7 @@ def time_steps(model: StableDiffusion, bare: nn.Module, config: TrainConfig) -> 
         images = [CachedImage(item, fit_picture(SIDE, SIDE, config.data), latents, torch.zeros_like(latents))]
         output = RunOutput(Path(folder), "random", config, dataset, plan_steps(dataset, config), listen)
         train(model, images, config, output, listen)
-    return pairs
+    return rounds
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ _TITLE, _TEXT, _SMALL = Style(20, INK, bold=True), Style(14, INK), Style(13, FAI
 _BAR, _BAR_BACK = "#3f7cac", "#e3edf5"
 _MARGIN = 24
 _LINES = [("#3f7cac", "-"), ("#b5531c", (0, (6, 2))), ("#2e7d4f", (0, (2, 2))), ("#6d4aa3", (0, (7, 2, 2, 2)))]
+_WORD_KEPT = Style(14, INK, bold=True)
+_WORDS = ("#cfe3f3", "#f6dcc3", "#d3ead6", "#e3d7f0", "#f5d5dc", "#d6ecec", "#efe9bf", "#dde0e5")  # pale, under INK
 _LINES += [("#444444", (0, (1, 1)))]  # colour and dashes: either is enough to tell them apart
 
 
@@ -152,6 +154,36 @@ def plot_pictures(
                 canvas.text(x + side / 2, y + height + 6, texts[place], _SMALL, "center")
         y += height + 6 + max((len(lines) for lines in texts), default=0) * _SMALL.line + gap
     return canvas.finish(max(y, 2 * _MARGIN))
+
+
+def plot_order(rows: Mapping[str, Sequence[str]], fixed: int, title: str = "") -> Figure:
+    """Show how the same words stand in another order in each row: every word keeps its colour.
+
+    fixed: so many at the start stay in place; they are framed and bold. A row without words says so.
+    """
+    words = list(dict.fromkeys(word for row in rows.values() for word in row))
+    colors = {word: _WORDS[place % len(_WORDS)] for place, word in enumerate(words)}
+    canvas, gap, height = Canvas(WIDTH), 6, 28
+    y: float = _MARGIN
+    if title:
+        y = canvas.text(_MARGIN, y, fit_lines(title, _TITLE, WIDTH - 2 * _MARGIN, 2), _TITLE) + 12
+    left = _MARGIN + 16 + max((text_width(name, _SMALL) for name in rows), default=0)
+    for name, row in rows.items():
+        canvas.text(_MARGIN, y + (height - _SMALL.line) / 2, [name], _SMALL)
+        x = left
+        if not row:
+            canvas.text(x, y + (height - _SMALL.line) / 2, ["no words at all"], _SMALL)
+        for place, word in enumerate(row):
+            style = _WORD_KEPT if place < fixed else _TEXT
+            [line] = fit_lines(word, style, WIDTH - _MARGIN - left - 20, 1) or [""]
+            width = text_width(line, style) + 20
+            if x + width > WIDTH - _MARGIN and x > left:
+                x, y = left, y + height + gap
+            canvas.bar(x, y, width, height, colors[word], INK if place < fixed else "none")
+            canvas.text(x + 10, y + (height - style.line) / 2, [line], style)
+            x += width + gap
+        y += height + 2 * gap
+    return canvas.finish(max(y, 2 * _MARGIN) + _MARGIN - 2 * gap)
 
 
 def _fit_into(size: tuple[int, int], side: int) -> tuple[int, int]:

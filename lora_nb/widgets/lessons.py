@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lora_nb.config import LossConfig, OptimizerConfig
-from lora_nb.evaluation.charts import plot_curves, plot_pictures
+from lora_nb.config import LossConfig, OptimizerConfig, TrainConfig
+from lora_nb.dataset.final_captions import final_caption
+from lora_nb.dataset.images import ImageItem
+from lora_nb.dataset.tags import split_tags
+from lora_nb.evaluation.charts import plot_curves, plot_order, plot_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +44,13 @@ def plot_noising(model: "DiffusionModel", image: "CachedImage", timesteps: Seque
         pictures = _to_pictures(model.decode_latents(torch.cat([noisy, clean])))
     labels = [f"timestep {step}" for step in timesteps] + ["the model's guess"] * len(timesteps)
     return plot_pictures(pictures, labels, columns=len(timesteps))
+
+
+def plot_shuffling(item: ImageItem, config: TrainConfig, epochs: int = 6) -> Figure:
+    """What the model reads with one picture, epoch after epoch: each tag in its colour, framed if it stays in front."""
+    rows = {f"epoch {epoch}": split_tags(final_caption(item, config, epoch)) for epoch in range(1, epochs + 1)}
+    stay = config.data.keep_tokens if config.data.shuffle_tags else 0
+    return plot_order(rows, stay, f"The caption of {item.name}, as it is read")
 
 
 def plot_loss_weights(loss: LossConfig) -> Figure:

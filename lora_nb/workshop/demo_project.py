@@ -7,13 +7,14 @@ from lora_nb.config_file import change_settings
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.environment import find_machine
-from lora_nb.errors import ProjectError
 from lora_nb.evaluation.grids import find_loras
 from lora_nb.evaluation.runs import plot_run
 from lora_nb.models.base import load_model
 from lora_nb.presets.advice import advise_config
 from lora_nb.project import Project, open_project
+from lora_nb.training.progress import ProgressBar
 from lora_nb.training.runs import train_project
+from lora_nb.training.watching import follow_run, list_runs
 from lora_nb.workshop.demo import DEMO_PROMPTS, PLAIN_PROMPTS, TRIGGER, write_demo_pictures
 from lora_nb.workshop.judge import judge_lora
 
@@ -34,12 +35,19 @@ def fill_if_empty(project: Project) -> None:
 
 
 def ensure_run(project: Project) -> Path:
-    """The folder of the project's last finished run; without one, the project is trained first."""
-    try:
-        folder = project.latest_run()
-    except ProjectError:
-        return train_project(project)
-    return folder if find_loras(folder) else train_project(project)
+    """The folder of the project's last run that has LoRAs; without one, the project is trained first.
+
+    A training that goes on already is waited for.
+    """
+    states = list_runs(project)
+    for state in reversed(states):
+        folder = project.run_folder(state.run)
+        if state.is_alive:
+            print(f"{state.run} is still being trained: waiting for its end. (Interrupting this cell stops it.)")
+            follow_run(folder, ProgressBar())
+        if find_loras(folder):
+            return folder
+    return train_project(project)
 
 
 def run_demo(root: Path) -> Path:

@@ -5,6 +5,7 @@ const ROW_LABEL = 84; // px that the labels of the rows take
 const SMALLEST_CELL = 84; // px: below this, the grid scrolls sideways
 const LARGEST_CELL = 260;
 const LENS = 360; // px: the enlarged picture beside the pointer
+const BLANK = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"; // instead of a broken picture's sign
 const KEYS = "Arrow keys: move. Enter: full size. C: compare two. Page up, page down: prompts. Esc: close.";
 
 /**
@@ -192,7 +193,7 @@ class GridViewer {
 
   picture(cell) {
     const [width, height] = this.view.pictures[cell.picture];
-    const image = element("img", { alt: cell.name, width: String(width), height: String(height), draggable: false });
+    const image = element("img", { alt: cell.name, src: BLANK, width: String(width), height: String(height), draggable: false });
     image.dataset.picture = cell.picture;
     image.style.height = `calc(var(--cell) * ${height / width})`; // also before it comes, whatever its alt text takes
     return image;
