@@ -13,7 +13,7 @@ import typer
 from lora_nb.caption_commands import caption, prune
 from lora_nb.plan_command import plan
 from lora_nb.run_commands import go_on, pause, runs, sample_now, save_now, stop, train
-from lora_nb.terminal import ProjectFolder, print_problems, progress_bar
+from lora_nb.terminal import ProjectFolder, print_crash, print_problems, progress_bar
 
 app = typer.Typer(
     help="From a folder of pictures to a tested LoRA for Stable Diffusion.",
@@ -26,13 +26,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other progr
 
 
 def main() -> None:
-    """Run the command; errors that are meant for the user are printed without a traceback."""
+    """Run the command. Errors that are meant for the user are printed alone, others with an explanation above."""
     from lora_nb.errors import LoraNbError
 
     try:
         app()
     except LoraNbError as error:
         print(f"lora-nb: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        print_crash(error)
         sys.exit(1)
 
 

@@ -9,7 +9,9 @@ import typer
 from lora_nb.terminal import ProjectFolder, read_change
 
 if TYPE_CHECKING:
+    from lora_nb.project import Project
     from lora_nb.training.requests import Request
+    from lora_nb.training.watching import RunState
 
 RunName = Annotated[str | None, typer.Option(help="The run. Default: the last one.")]
 
@@ -51,14 +53,15 @@ def runs(folder: ProjectFolder) -> None:
     from lora_nb.project import find_project
     from lora_nb.training.watching import list_runs
 
-    states = list_runs(find_project(folder))
+    project = find_project(folder)
+    states = list_runs(project)
     for state in states:
         process = f", process {state.pid}" if state.is_alive else ""
         print(f"{state.run:12} {state.state:9} step {state.step} of {state.steps or '?'}{process}")
         if state.checkpoint and state.state != "finished":
             print(f"  a checkpoint at step {state.checkpoint.step}, {state.checkpoint.size / 1e6:.1f} MB")
         if state.error:
-            print(f"  {state.error}")
+            _print_error(project, state)
     if not states:
         print(f"No run yet. Train: lora-nb train {folder}")
 
@@ -116,6 +119,18 @@ def sample_now(folder: ProjectFolder, run: RunName = None) -> None:
 def save_now(folder: ProjectFolder, run: RunName = None) -> None:
     """Ask a run to save a LoRA after its step."""
     _ask(folder, run, "save_now")
+
+
+def _print_error(project: "Project", state: "RunState") -> None:
+    """Why a run crashed: what it said, what that means, and what its memory was forecast to be if it was killed."""
+    print(f"  {state.error}")
+    for line in state.explanation.lines() if state.explanation else ():
+        print(f"  {line}")
+    if state.vanished:
+        from lora_nb.forecast.host import say_needed_memory
+
+        if forecast := say_needed_memory(project, project.run_folder(state.run)):
+            print(f"  {forecast}")
 
 
 def _ask(folder: Path, run: str | None, request: "Request") -> None:

@@ -1,6 +1,8 @@
 """What the commands share: the project's folder and changed settings as arguments, a progress bar, printed findings."""
 
 import json
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from lora_nb.errors import Problem
 
 ProjectFolder = Annotated[Path, typer.Argument(help="The project's folder.")]
+UNEXPLAINED = (
+    "something happened that lora-nb has no explanation for. Please report it with the lines below and what this "
+    "prints: lora-nb doctor --json"
+)
 MARKS = {"error": "✗", "warning": "!", "note": "·"}
 
 
@@ -35,6 +41,16 @@ def print_problems(problems: "list[Problem]") -> None:
         print(f"{MARKS[problem.severity]} {problem}")
     if not any(problem.severity == "error" for problem in problems):
         print("✓ Nothing stands in the way." if problems else "✓ Nothing to mend.")
+
+
+def print_crash(error: Exception) -> None:
+    """An error that nobody expected: what it means, above the traceback. Both go to stderr."""
+    from lora_nb.explaining.causes import explain
+
+    found = explain(error)
+    lines = found.lines() if found else [UNEXPLAINED]
+    print("lora-nb: " + "\n  ".join(lines), end="\n\n", file=sys.stderr)
+    traceback.print_exception(error)
 
 
 def read_change(text: str) -> tuple[str, Any]:

@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # A room may import the rooms to its left, and itself. Rooms in one pair of brackets stand side by side.
 ORDER = [
     {"errors", "files"},
-    {"config"},
+    {"config", "explaining"},
     {"config_file"},
     {"environment", "project"},
     {"presets", "kohya"},
@@ -36,7 +36,7 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 WORKSHOP_FILES = {"MODEL_FOLDER", "TAGGER_FOLDER"}  # all that other rooms may take from the workshop
-NO_TORCH = ("errors", "files", "config", "config_file", "project", "kohya", "dataset")
+NO_TORCH = ("errors", "files", "explaining", "config", "config_file", "project", "kohya", "dataset")
 
 
 def room_of(path: Path) -> str:

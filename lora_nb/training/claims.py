@@ -51,10 +51,17 @@ class Holder:
 
 def find_holder(folder: Path) -> Holder | None:
     """The process that works on this run now."""
-    record = folder / "process.json"
+    holder = read_holder(folder)
     try:
-        holder = Holder(**json.loads(record.read_text()))
-        return holder if holder.is_alive(record) else None
+        return holder if holder and holder.is_alive(folder / "process.json") else None
+    except OSError:  # it has just ended
+        return None
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """The process that works on this run, or that died while it did. One that ended as it should leaves no record."""
+    try:
+        return Holder(**json.loads((folder / "process.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -21,13 +21,6 @@ from lora_nb.training.watching import RunState, RunWatcher
 
 SHARE = 1 / 20  # of a run, over which the shown loss is averaged: single steps say little
 LOG_BYTES = 16_384  # that are read from the end of the log
-ADVICE = {  # what a foreign error says => what to do; our own errors say it themselves
-    "out of memory": "The GPU's memory is full. Lower run.batch_size, turn on run.gradient_checkpointing, or let "
-    "`lora-nb plan` find the cheapest change that fits.",
-    "can't allocate memory": "This machine's main memory is full. Close other programs, or lower run.batch_size.",
-    "no space left": "The disk is full. Delete the project's cache, or runs that you do not need, and continue.",
-    "ended without a word": "If it was memory: lower run.batch_size, or close other notebooks, which keep theirs.",
-}
 
 
 class Point(NamedTuple):
@@ -167,11 +160,6 @@ class RunDashboard:
         # a progress bar writes over its line again and again: only the last state counts
         lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
         return [line for line in lines if line][-most:]
-
-    def advice(self) -> str:
-        """What to do about the error that ended the run; empty where the error says it itself."""
-        text = self.state.error.lower()
-        return next((advice for sign, advice in ADVICE.items() if sign in text), "")
 
 
 def process_memory(folder: Path) -> int | None:

@@ -11,6 +11,7 @@ from lora_nb.dataset.images import scan_images
 from lora_nb.environment import find_machine
 from lora_nb.errors import ConfigError, Problem, TrainingError
 from lora_nb.project import Project
+from lora_nb.training.children import keep_child
 from lora_nb.training.claims import note_holder
 from lora_nb.training.continuing import find_folder, find_way_on
 from lora_nb.training.event_log import write_events_to
@@ -18,8 +19,6 @@ from lora_nb.training.events import Preparing
 from lora_nb.training.requests import ask_run, take_requests
 from lora_nb.training.runs import OTHER_NAME, refuse_problems
 from lora_nb.training.watching import run_state
-
-_CHILDREN: list["subprocess.Popen[bytes]"] = []  # kept, because Python warns of a process that nobody waits for
 
 
 def start_run(project: Project, config: TrainConfig | None = None, run: str | None = None) -> Path:
@@ -71,7 +70,7 @@ def launch(project: Project, folder: Path, command: str, *options: str) -> None:
         )
     note_holder(folder, process.pid)
     write_events_to(folder / "events.jsonl")(Preparing("start"))  # long before the child writes there
-    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None] + [process]
+    keep_child(process)
 
 
 def _new_folder(project: Project, run: str | None) -> Path:

@@ -12,6 +12,7 @@ from lora_nb.training.acceleration import Team
 from lora_nb.training.claims import claim_run
 from lora_nb.training.event_log import write_events_to
 from lora_nb.training.events import OnEvent, RunContinued, RunFailed, RunFinished, RunStarted, StepDone, TrainEvent
+from lora_nb.training.memory_watch import watch_memory
 from lora_nb.training.requests import take_requests
 
 
@@ -26,7 +27,7 @@ def take_on(folder: Path, team: Team, prepared: bool) -> Iterator[OnEvent]:
         yield lambda event: None
         return
     is_new = not folder.exists()
-    with claim_run(folder):
+    with claim_run(folder), watch_memory(folder):
         log = _Log(folder)
         if not prepared:
             take_requests(folder)  # of an earlier process

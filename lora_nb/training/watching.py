@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lora_nb.explaining.causes import Explanation, explain_failure
 from lora_nb.project import Project
 from lora_nb.training.claims import find_holder
 from lora_nb.training.event_log import EventReader
@@ -22,14 +23,11 @@ from lora_nb.training.events import (
     TrainEvent,
 )
 from lora_nb.training.requests import Request, ask_run, pending_requests
+from lora_nb.training.vanished import Vanishing, explain_vanishing
 
 Standing = Literal["starting", "running", "paused", "stopped", "finished", "crashed"]
 ALIVE = ("starting", "running", "paused")
 LINES_OF_LOG = 20
-KILLED = (
-    "The process ended without a word. The system has killed it (most often because memory ran out), or the machine "
-    "was switched off. Continue it: lora-nb continue"
-)
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,10 @@ class RunState:
     seconds: float = 0.0  # that it has trained, up to the last step
     preparing: Preparing | None = None  # what is being done before the first step
     checkpoint: CheckpointSaved | None = None  # the last one: its step, and its size
-    error: str = ""  # why it crashed, in words
+    error: str = ""  # why it crashed, as the error says it
     traceback: str = ""
+    explanation: Explanation | None = None  # the same in plain words, with a way out; our own errors need none
+    vanished: bool = False  # its process ended without a word
     pending: list[Request] = field(default_factory=list)  # what it was asked and has not answered yet
 
     @property
@@ -72,6 +72,7 @@ class RunWatcher:
         self.folder = folder
         self._reader = EventReader(folder / "events.jsonl")
         self._known = RunState(folder.name, "starting")  # as far as the events tell
+        self._end: Vanishing | None = None  # how its process went, if it is gone
 
     def look(self) -> News:
         """How it stands, and the events since the last look."""
@@ -82,9 +83,18 @@ class RunWatcher:
         for event in events:
             self._known = _after(self._known, event)
         known = replace(self._known, pid=holder.pid if holder else None, pending=pending_requests(self.folder))
-        if holder is None and known.is_alive:
-            known = replace(known, state="crashed", error=KILLED, traceback=_end_of_log(self.folder))
+        if holder is not None:
+            self._end = None
+        elif known.is_alive:
+            known = self._crashed(known)
         return News(known, events, self._reader.from_start)
+
+    def _crashed(self, known: RunState) -> RunState:
+        """Why its process is gone, found out once: memory that is full now says nothing of then."""
+        log = _end_of_log(self.folder)
+        end = self._end = self._end or explain_vanishing(self.folder, log)
+        why = end.explanation
+        return replace(known, state="crashed", error=end.said, traceback=log, explanation=why, vanished=True)
 
 
 def run_state(folder: Path) -> RunState:
@@ -124,7 +134,7 @@ def _looks(watcher: RunWatcher, every: float) -> Iterator[News]:
 def _after(known: RunState, event: TrainEvent) -> RunState:
     """How a run stands after this event, as far as is known from those before it."""
     if isinstance(event, Preparing):
-        return replace(known, state="starting", preparing=event, error="", traceback="")
+        return replace(known, state="starting", preparing=event, error="", traceback="", explanation=None)
     if isinstance(event, RunStarted):
         return replace(known, state="running", preparing=None, steps=event.steps, epochs=event.epochs)
     if isinstance(event, RunContinued):
@@ -136,7 +146,9 @@ def _after(known: RunState, event: TrainEvent) -> RunState:
     if isinstance(event, RunPaused):
         return replace(known, state="paused")
     if isinstance(event, RunFailed):
-        return replace(known, state="crashed", error=event.message or event.error, traceback=event.traceback)
+        explanation = explain_failure(event.error, event.message, event.traceback)
+        error = event.message or event.error
+        return replace(known, state="crashed", error=error, traceback=event.traceback, explanation=explanation)
     if isinstance(event, RunFinished):
         return replace(known, state="finished" if event.outcome == "finished" else "stopped", preparing=None)
     return known

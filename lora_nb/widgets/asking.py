@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import anywidget
 
 from lora_nb.errors import LoraNbError
+from lora_nb.explaining.causes import explain
 
 STATIC = Path(__file__).parent / "static"
 PART = 512 * 1024  # bytes in one message: hosts refuse larger ones, at sizes that they do not tell
@@ -62,7 +63,10 @@ class AskedWidget(anywidget.AnyWidget):
         except LoraNbError as error:
             reply["error"] = str(error)
         except Exception as error:  # the page must hear of it; the traceback goes to the notebook's log
-            reply["error"] = f"{type(error).__name__}: {error}"
+            found = explain(error)
+            reply["error"] = (
+                f"{found}\n{type(error).__name__}: {error}" if found else f"{type(error).__name__}: {error}"
+            )
             traceback.print_exc()
         if message.get("plain"):
             reply["encoded"] = [base64.b64encode(each).decode() for each in out]

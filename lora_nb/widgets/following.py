@@ -10,6 +10,7 @@ from lora_nb.errors import TrainingError
 from lora_nb.evaluation.grid_page import encode_picture
 from lora_nb.training.dashboard import RunDashboard, say_progress
 from lora_nb.training.requests import Request, ask_run
+from lora_nb.training.watching import RunState
 
 EVERY = 1.0  # seconds between two looks
 BUTTONS: dict[Request, str] = {
@@ -54,7 +55,7 @@ def follow(run: Path) -> None:
             if board.update().is_alive:
                 ask_run(run, "stop")
     if state.state == "crashed":
-        raise TrainingError("\n".join(filter(None, [f"{run.name} ended with an error.", state.error, board.advice()])))
+        raise TrainingError("\n".join([f"{run.name} ended with an error.", *_say_error(state)]))
 
 
 def follow_html(board: RunDashboard, is_short: bool = False) -> str:
@@ -65,9 +66,16 @@ def follow_html(board: RunDashboard, is_short: bool = False) -> str:
     asked = f" · asked: {', '.join(BUTTONS[each].lower() for each in state.pending)}" if state.pending else ""
     head = f"<b>{escape(board.folder.name)}: {state.state}</b> · {escape(say_progress(board))}{loss}{asked}"
     bar = f'<progress max="1" value="{board.share_done:.4f}" aria-label="Progress" style="width: 100%"></progress>'
-    error = f'<p style="white-space: pre-wrap">{escape(state.error)}</p>' if state.error else ""
+    said = "\n".join(_say_error(state))
+    error = f'<p style="white-space: pre-wrap">{escape(said)}</p>' if said else ""
     details = "" if is_short else _curve(board) + _pictures(board)
     return f'<div style="max-width: 60em">{head}<br>{bar}{error}{details}</div>'
+
+
+def _say_error(state: RunState) -> list[str]:
+    """What an error means, where it does not say so itself, and what it said."""
+    means = state.explanation.lines() if state.explanation else []
+    return [*means, *filter(None, [state.error])]
 
 
 def _curve(board: RunDashboard) -> str:

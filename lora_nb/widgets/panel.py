@@ -10,6 +10,7 @@ from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.errors import LoraNbError, RunChangedError, TrainingError
 from lora_nb.evaluation.grid_page import VIEWER, VIEWER_STYLE, Encoded, encode_picture
+from lora_nb.forecast.host import say_needed_memory
 from lora_nb.project import Project
 from lora_nb.training.continuing import config_from_weights
 from lora_nb.training.dashboard import RunDashboard, process_memory, say_progress
@@ -52,6 +53,10 @@ class PanelWidget(AskedWidget):
             raise TrainingError(f"A run cannot be asked to {request!r}. It can be asked for: {', '.join(REQUESTS)}.")
         ask_run(self._project.run_folder(self._board(run).folder.name), request)
         return None
+
+    def answer_needs(self, run: str) -> Reply:
+        """How much main memory a run was forecast to need, for one whose process is gone. Takes seconds."""
+        return {"forecast": say_needed_memory(self._project, self._board(run).folder)}
 
     def answer_start(self) -> Reply:
         """Start a new run with the project's settings, as a process of its own."""
@@ -127,7 +132,8 @@ def describe_run(board: RunDashboard, have: int = 0, pictures: int = 0) -> dict[
         "problems": [[each.severity, each.where, each.message, each.fix] for each in board.problems],
         "log": board.log_lines(),
         "error": state.error,
-        "advice": board.advice(),
+        "explanation": state.explanation.lines() if state.explanation else [],
+        "vanished": state.vanished,
         "traceback": state.traceback,
     }
 

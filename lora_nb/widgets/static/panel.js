@@ -276,13 +276,23 @@ class Panel {
     this.trouble.hidden = !news.error;
     if (!news.error || this.told === news.error + news.run) return;
     this.told = news.error + news.run;
+    this.needs = element("p", { hidden: true });
+    if (news.vanished) this.compareMemory(news.run, this.needs);
     this.trouble.replaceChildren(
       element("b", {}, news.step ? `The run ended with an error after step ${news.step}.` : "The run ended with an error before its first step."),
+      ...news.explanation.map((line) => element("p", {}, line)),
+      this.needs,
       element("p", { class: "ln-panel-text" }, news.error),
-      news.advice ? element("p", {}, news.advice) : null,
       news.traceback ? element("details", {}, element("summary", {}, "What the program said"),
         element("pre", { tabindex: "0", role: "region", "aria-label": "What the program said" }, news.traceback)) : null,
     );
+  }
+
+  /** A process that is gone may have needed too much memory: what was forecast stands beside it. */
+  async compareMemory(run, place) {
+    const { answer } = await this.kernel.ask("needs", { run }).catch(() => ({ answer: { forecast: "" } }));
+    place.textContent = answer.forecast;
+    place.hidden = !answer.forecast;
   }
 
   showFacts(news) {
