@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lora_nb.project import open_project as open_project
     from lora_nb.sampling import generate as generate
     from lora_nb.training.runs import train_project as train_project
+    from lora_nb.widgets.errors import explain_errors as explain_errors
 
 _HOMES = {
     "TrainConfig": "config",
@@ -49,6 +50,7 @@ _HOMES = {
     "open_project": "project",
     "generate": "sampling",
     "train_project": "training.runs",
+    "explain_errors": "widgets.errors",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -94,6 +94,24 @@ def test_errors_reach_the_user_without_a_traceback(tmp_path):
     assert result.stderr.startswith("lora-nb: ") and "Traceback" not in result.stderr
 
 
+def test_an_unexpected_error_is_explained_above_its_traceback():
+    script = (
+        "import sys, errno, os, lora_nb.project, lora_nb.__main__ as command\n"
+        "def full(folder): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)\n"
+        "lora_nb.project.find_project = full\n"
+        "sys.argv = ['lora-nb', 'runs', 'cats']\n"
+        "command.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    explained, _, traceback = result.stderr.partition("Traceback (most recent call last)")
+    assert explained.startswith("lora-nb: The disk is full.") and "What to do: Make room" in explained
+    assert "OSError: [Errno 28]" in traceback
+    unknown = script.replace("OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)", "ValueError('strange')")
+    result = subprocess.run([sys.executable, "-c", unknown], capture_output=True, text=True, check=False)
+    assert "has no explanation for" in result.stderr and "ValueError: strange" in result.stderr
+
+
 def test_the_doctor_looks_at_this_machine(tmp_path):
     output = run("doctor", tmp_path)
     assert "precision" in output and "torch" in output

@@ -2,6 +2,7 @@
 
 import subprocess
 
+LAST_THREADS = 1.0  # seconds that a killed process may take until it is gone with all its threads
 _CHILDREN: dict[int, "subprocess.Popen[bytes]"] = {}  # by their number; Python warns of one that nobody keeps
 
 
@@ -11,9 +12,12 @@ def keep_child(process: "subprocess.Popen[bytes]") -> None:
 
 
 def exit_code(pid: int) -> int | None:
-    """What a process of ours ended with: 0, an error's number, or minus the signal that killed it.
+    """What a process of ours has ended with: 0, an error's number, or minus the signal that killed it.
 
     None if it still runs, or if another process has started it: only the one that started it is told.
     """
     process = _CHILDREN.get(pid)
-    return process.poll() if process else None
+    try:
+        return process.wait(LAST_THREADS) if process else None
+    except subprocess.TimeoutExpired:
+        return None

@@ -166,19 +166,19 @@ def test_a_process_that_is_gone_counts_as_crashed_with_a_reason(run: Path, tell)
     board = look(run)
     assert board.state.state == "crashed"
     assert board.state.error
-    assert "memory" in board.advice()
+    assert "memory" in str(board.state.explanation)
 
 
 def test_a_full_gpu_is_explained(run: Path, tell):
     for event in (STARTED, RunFailed(1, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "...")):
         tell(event)
-    assert "run.batch_size" in look(run).advice()
+    assert "run.batch_size" in look(run).state.explanation.settings
 
 
 def test_our_own_errors_need_no_advice(run: Path, tell):
     for event in (STARTED, RunFailed(1, "TrainingError", "The loss became nan at step 1. Lower the rate.", "...")):
         tell(event)
-    assert look(run).advice() == ""
+    assert look(run).state.explanation is None
 
 
 def test_the_end_of_the_log_holds_only_the_last_state_of_a_bar(run: Path):

@@ -95,7 +95,7 @@ def test_a_killed_run_is_seen_as_crashed_and_holds_nothing(project, config, long
     state = wait_for(long_run, "running", step=2)
     os.kill(state.pid, signal.SIGKILL)
     crashed = wait_for(long_run, "crashed")
-    assert "killed" in crashed.error and crashed.step >= 2
+    assert "killed by signal 9" in crashed.error and crashed.step >= 2 and crashed.vanished
     again = start_run(project, config)
     assert follow_run(again, lambda event: None).state == "finished"
 
