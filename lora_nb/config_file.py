@@ -11,18 +11,27 @@ from lora_nb.config import TrainConfig, facts_of, list_settings
 from lora_nb.config.applicability import check_applicability, find_unusable, off_values, switch_off
 from lora_nb.config.combinations import check_combinations
 from lora_nb.errors import ConfigError, Problem
-from lora_nb.files import write_whole
+from lora_nb.files import read_file, write_whole
+
+LARGEST_FILE = 10 << 20  # bytes; all settings take 10 KB
+MOST_EXPLAINED = 20  # mistakes; who makes more has chosen the wrong file
+LONGEST_SHOWN = 80  # characters of a name or a value
 
 
 def load_config(path: Path) -> TrainConfig:
     """Read settings from a JSON file, or say everything that is wrong with them at once."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = read_file(path, LARGEST_FILE).decode("utf-8-sig")
+        values = json.loads(text, object_pairs_hook=_refuse_doubles)
     except FileNotFoundError:
         raise ConfigError(
             "No settings yet.", [Problem(str(path), "There is no such file.", "Save settings first.")]
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        message = f"They cannot be opened: {error.strerror}."
+        fix = "Put a file of settings there, or delete what is there to start from the defaults."
+        raise ConfigError("The settings cannot be read.", [Problem(str(path), message, fix)]) from error
+    except (ValueError, RecursionError) as error:
         fix = "Correct that place, or delete the file to start from the defaults."
         raise ConfigError("The settings are not JSON.", [Problem(str(path), f"{error}.", fix)]) from error
     return make_config(values, where=path.name)
@@ -38,8 +47,13 @@ def make_config(values: Any, where: str = "settings") -> TrainConfig:
     try:
         config = TrainConfig.model_validate(switch_off(values))
     except ValidationError as error:
-        problems = [_explain(mistake, where) for mistake in error.errors()]
-        raise ConfigError(f"{len(problems)} of the settings cannot be used.", problems) from None
+        count = error.error_count()
+        problems = [_explain(mistake, where) for mistake in error.errors(include_url=False)[:MOST_EXPLAINED]]
+        if count > MOST_EXPLAINED:
+            problems.append(
+                Problem(where, f"There are {count - MOST_EXPLAINED} more mistakes.", "Is it the right file?")
+            )
+        raise ConfigError(f"{count} of the settings cannot be used.", problems) from None
     if problems := check_applicability(config, where):
         raise ConfigError(f"{len(problems)} of the settings cannot act on this model and adapter.", problems)
     if problems := check_combinations(config, where):
@@ -56,11 +70,11 @@ def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig
     values = config.model_dump()
     _forget_defaults(values, changes)
     for name, value in changes.items():
-        *sections, field = name.split(".")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {}) if isinstance(place, dict) else {}
-        place[field] = value
+        section, dot, field = name.partition(".")
+        if not dot:
+            values[section] = value
+        elif isinstance(part := values.setdefault(section, {}), dict):  # else it is refused as a whole
+            part[field] = value
     return make_config(values)
 
 
@@ -89,15 +103,35 @@ def _forget_defaults(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def _explain(mistake: Any, where: str) -> Problem:
     """Put one of pydantic's findings into a beginner's words."""
-    name = ".".join(str(part) for part in mistake["loc"]) or "(all)"
-    value = repr(mistake["input"])
-    value = value if len(value) <= 80 else value[:77] + "..."
+    name = _shorten(".".join(str(part) for part in mistake["loc"]) or "(all)")
+    value = _show(mistake["input"])
     if mistake["type"] == "extra_forbidden":
         near = _nearest_setting(name)
         fix = f"Did you mean {near!r}?" if near else "Remove it."
         return Problem(f"{where}, {name}", "There is no such setting.", fix)
     reason = mistake["msg"].removeprefix("Value error, ")
     return Problem(f"{where}, {name}", f"{value} does not work:", reason[:1].lower() + reason[1:] + ".")
+
+
+def _show(value: Any) -> str:
+    try:
+        return _shorten(repr(value))
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists within lists within lists
+        return f"this {type(value).__name__}"
+
+
+def _shorten(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()  # halves of characters cannot be printed
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which one name stands twice says two things: which one is meant?"""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        double = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ValueError(f"{_show(double)} stands there twice")
+    return values
 
 
 def _nearest_setting(name: str) -> str:

@@ -1,6 +1,7 @@
 """Where do files go? The project folder, the only thing that notebooks, processes and days share."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,17 +79,22 @@ class Project:
 
 def open_project(root: str | Path) -> Project:
     """Open a project folder, making it if it is not there: the first line of every notebook."""
-    path = Path(root).expanduser().resolve()
+    path = resolve(root)
     if path.is_file():
         raise ProjectError(f"{path} is a file. A project is a folder: choose another name.")
     project = Project(path)
-    project.images.mkdir(parents=True, exist_ok=True)
+    try:
+        project.images.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectError(
+            f"The folder {project.images} cannot be made: {error.strerror}. Choose another place."
+        ) from error
     return project
 
 
 def find_project(root: str | Path) -> Project:
     """Open a project folder that must exist already, as a command on it needs."""
-    path = Path(root).expanduser().resolve()
+    path = resolve(root)
     if not (path / "images").is_dir():
         raise ProjectError(f"{path} is not a project: it has no folder 'images'. Make one with: lora-nb new {root}")
     return Project(path)
@@ -96,16 +102,49 @@ def find_project(root: str | Path) -> Project:
 
 def make_project(root: str | Path, images: str | Path | None = None) -> Project:
     """Make a new project, with a copy of a folder's pictures and captions. Never overwrites a project."""
-    path = Path(root).expanduser().resolve()
+    path = resolve(root)
     if (path / "config.json").exists():
         raise ProjectError(f"{path} is a project already. Choose another name, or open it as it is.")
     if images is None:
         return open_project(path)
-    source = Path(images).expanduser().resolve()
+    source = resolve(images)
     if not source.is_dir():
         raise ProjectError(f"There is no folder {source}. Give the folder that holds the pictures.")
     if path.is_relative_to(source):
         raise ProjectError(f"{path} lies inside the pictures' folder {source}. Put the project somewhere else.")
     project = open_project(path)
-    shutil.copytree(source, project.images, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    try:
+        shutil.copytree(source, project.images, dirs_exist_ok=True, ignore=_choose_left_out(source))
+    except shutil.Error as error:
+        failed = "; ".join(f"{each[0]}: {each[2]}" for each in error.args[0][:3])
+        raise ProjectError(
+            f"Not all of {source} could be copied ({failed}). Copy the rest to {project.images}."
+        ) from error
     return project
+
+
+def resolve(path: str | Path) -> Path:
+    """A path as the user gives it => an absolute one. Raises ProjectError for what cannot be one."""
+    try:
+        found = Path(path).expanduser().resolve()
+        found.exists()  # asks the system, which refuses names that are too long
+        return found
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, an unknown ~user, a NUL
+        raise ProjectError(f"{str(path)!r} cannot be a folder: {error}. Choose another name.") from error
+
+
+def _choose_left_out(source: Path) -> Callable[[str, list[str]], set[str]]:
+    """What is not copied: hidden things, pipes and devices, and links that lead nowhere or round in a circle."""
+
+    def choose(folder: str, names: list[str]) -> set[str]:
+        here = Path(folder)
+        return {name for name in names if name.startswith(".") or not can_be_copied(here, here / name)}
+
+    def can_be_copied(here: Path, path: Path) -> bool:
+        if not path.is_dir() or not path.is_symlink():
+            return path.is_dir() or path.is_file()
+        target = path.resolve()  # a folder elsewhere is copied, but no link that is found there is followed any more
+        leads_out = not target.is_relative_to(source) and not source.is_relative_to(target)
+        return leads_out and here.resolve().is_relative_to(source)
+
+    return choose

@@ -1,5 +1,6 @@
 """Going on from a LoRA file: a training that starts where another one, in any program, ended."""
 
+import os
 from pathlib import Path
 
 from lora_nb.adapters.files import LoraFile, read_lora
@@ -16,7 +17,7 @@ def continue_from(model: DiffusionModel, config: AdapterConfig, fresh: dict[str,
 
     Raises LoraFileError if the file holds what these settings would not train: it would be lost.
     """
-    file = read_lora(Path(config.continue_from).expanduser())
+    file = read_lora(Path(os.path.expanduser(config.continue_from)))
     check_fit(model, file)
     _check_kind(config, file)
     lost = [name for name in file.modules if name not in fresh]

@@ -1,6 +1,7 @@
 """The .safetensors file of a LoRA, laid out as kohya does, which every program reads."""
 
 import hashlib
+import io
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from lora_nb.adapters.layers import TRAINED, modules_of
 from lora_nb.adapters.modules import ALPHA, FileModule, kind_of, tensors_of
 from lora_nb.adapters.reading import guess_family, parse_modules
 from lora_nb.errors import LoraFileError
-from lora_nb.files import write_whole
+from lora_nb.files import check_file, write_whole
 from lora_nb.models.base import PRECISIONS, DiffusionModel
+
+COMMENT = "made with lora_nb"  # how ss_training_comment begins in files of this package
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,7 @@ def read_lora(path: Path) -> LoraFile:
     """
     stamp = stamp_of(path)
     try:
+        check_file(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is not a dict)
@@ -93,15 +97,30 @@ def read_lora(path: Path) -> LoraFile:
             f"{path} is damaged, cut off or not in safetensors format ({error}). Copy or download it again; pickled "
             "LoRAs (.pt, .ckpt) are not read, because they can run any program."
         ) from error
+    _check_hash(path, metadata)
     return LoraFile(path, metadata, parse_modules(path, tensors), stamp)
+
+
+def _check_hash(path: Path, metadata: dict[str, str]) -> None:
+    """Notice a changed bit in a file of this package. Other programs' files may have an older state's hash."""
+    if not metadata.get("ss_training_comment", "").startswith(COMMENT) or "sshs_model_hash" not in metadata:
+        return
+    with path.open("rb") as file:
+        file.seek(int.from_bytes(file.read(8), "little"), io.SEEK_CUR)  # over the header
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != metadata["sshs_model_hash"]:
+        raise LoraFileError(
+            f"{path} is damaged: its numbers are not those that were saved. Copy it again, or take the LoRA of "
+            "another epoch. If another program has changed them on purpose, it must renew sshs_model_hash, too."
+        )
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
     """Size in bytes and time of writing of a LoRA file: another one means that it was written anew."""
     try:
         stat = path.stat()
-    except OSError as error:
-        raise LoraFileError(f"There is no LoRA file {path} ({error.strerror}). Check its name and folder.") from None
+    except (OSError, ValueError) as error:
+        raise LoraFileError(f"There is no LoRA file {path} ({error}). Check its name and folder.") from None
     return stat.st_size, stat.st_mtime_ns
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nb import __version__
+from lora_nb.adapters.files import COMMENT
 from lora_nb.adapters.hashes import hash_checkpoint, name_checkpoint, vae_metadata
 from lora_nb.config import AdapterConfig, DataConfig, LossConfig, NoiseConfig, OptimizerConfig, TrainConfig
 from lora_nb.config.optimizer import optimizer_arguments, optimizer_class
@@ -113,7 +114,7 @@ def _of_run(run: RunFacts) -> dict[str, Any]:
         "ss_sd_model_name": name_checkpoint(run.base_model),
         "ss_sd_model_hash": short_hash,
         "ss_new_sd_model_hash": full_hash,
-        "ss_training_comment": f"made with lora_nb {__version__}",
+        "ss_training_comment": f"{COMMENT} {__version__}",
     }
 
 

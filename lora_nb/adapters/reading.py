@@ -1,10 +1,12 @@
 """What is in these tensors? Sorting a LoRA file's tensors into modules, and saying what else a file may be."""
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lora_nb.adapters.modules import (
@@ -16,6 +18,7 @@ from lora_nb.adapters.modules import (
     LokrModule,
     LoraModule,
     field_names,
+    map_tensors,
     name_in_file,
 )
 from lora_nb.errors import LoraFileError
@@ -87,23 +90,29 @@ def _is_complete(kind: type, part: dict[str, Tensor]) -> bool:
 
 def _make_module(path: Path, name: str, kind: Any, part: dict[str, Tensor]) -> FileModule:
     values: dict[str, Any] = {field: part[suffix] for suffix, field in _NAMES[kind].items() if suffix in part}
-    alpha = values.pop("alpha", None)
+    alpha, where = values.pop("alpha", None), _cut(name)
     more = sorted(part.keys() - _NAMES[kind].keys())
     try:
         fits = not more and (alpha is None or alpha.numel() == 1) and _fits(kind(alpha=1.0, **values))
+        fits = fits and _multiplies(kind(alpha=1.0, **values))
+        number = 1.0 if alpha is None else float(alpha.detach().to(torch.float64))
     except (RuntimeError, IndexError, ValueError):
         fits = False
     if not fits:
         shapes = ", ".join(f"{suffix} {tuple(tensor.shape)}" for suffix, tensor in sorted(part.items()))
-        raise LoraFileError(f"{path}: the matrices of {name} do not fit each other ({shapes}). Download it again.")
-    module: FileModule = kind(alpha=1.0 if alpha is None else float(alpha), **values)
+        raise LoraFileError(f"{path}: the matrices of {where} do not fit each other ({shapes}). Download it again.")
+    if odd := [tensor.dtype for tensor in values.values() if not tensor.is_floating_point()]:
+        raise LoraFileError(f"{path}: the matrices of {where} hold {odd[0]}, no real numbers. Download it again.")
+    if not math.isfinite(number):
+        raise LoraFileError(f"{path}: the alpha of {where} is {number}, so it has no strength. Download it again.")
+    module: FileModule = kind(alpha=number, **values)
     if alpha is None:
         module = kind(alpha=float(module.rank), **values)
     return module
 
 
 def _fits(module: FileModule) -> bool:
-    """Whether a module's matrices can be multiplied."""
+    """Whether a module's matrices belong together."""
     if isinstance(module, DoraModule) and module.dora_scale.shape[0] != module.up.shape[0]:
         return False  # lengths of columns, as early LyCORIS had them
     if isinstance(module, LoraModule | DoraModule):
@@ -120,6 +129,14 @@ def _fits(module: FileModule) -> bool:
     ):
         return False
     return all(a.dim() == b.dim() == 2 and 0 < a.shape[1] == b.shape[0] for a, b in pairs) and min(module.size) > 0
+
+
+def _multiplies(module: FileModule) -> bool:
+    """Whether what the matrices make has the layer's size: tried without a single number."""
+    if isinstance(module, DoraModule) and module.dora_scale.numel() != module.up.shape[0]:
+        return False
+    weight = torch.empty(module.size, device="meta")
+    return min(module.size) > 0 and map_tensors(module, lambda it: it.to("meta")).delta(weight).shape == weight.shape
 
 
 def guess_family(keys: Iterable[str]) -> str:
@@ -145,4 +162,8 @@ def guess_format(keys: Iterable[str]) -> str:
 def name_some(names: list[str], most: int = 3) -> str:
     """A few of many names, for an error message."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing in it") + rest
+    return (", ".join(map(_cut, names[:most])) or "nothing in it") + rest
+
+
+def _cut(name: str, most: int = 100) -> str:
+    return name if len(name) <= most else f"{name[:most]}..."

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_nb.dataset.archives import unpack_zip
+from lora_nb.dataset.archives import LARGEST_FILE, unpack_zip
 from lora_nb.dataset.decoding import measure_picture
 from lora_nb.dataset.edits import free_ending
 from lora_nb.dataset.fetching import fetch_file, is_address
@@ -19,15 +19,16 @@ from lora_nb.dataset.folders import (
     EXTENSIONS,
     MASK_ENDING,
     MASK_FOLDER,
+    MOST_REPEATS,
     find_pictures,
     name_some,
     parse_folder_name,
 )
 from lora_nb.dataset.journal import record
-from lora_nb.dataset.tags import caption_path
+from lora_nb.dataset.tags import LONGEST_CAPTION_FILE, caption_path
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
-from lora_nb.project import Project
+from lora_nb.project import Project, resolve
 
 USUAL_REPEATS = 10
 Source = str | Path
@@ -73,6 +74,7 @@ def _gather(source: Source, scratch: Path, problems: list[Problem]) -> list[Path
     """All files that a source holds; archives are unpacked, addresses fetched."""
     if is_address(str(source)):
         source = fetch_file(str(source), scratch / "fetched")
+    resolve(source)  # or say why it can be no file or folder
     path = Path(source).expanduser()
     if path.is_dir():
         inside = sorted(each for each in path.rglob("*") if each.is_file() and not _is_hidden(each.relative_to(path)))
@@ -94,6 +96,7 @@ def _gather(source: Source, scratch: Path, problems: list[Problem]) -> list[Path
 
 
 def _take_in(project: Project, files: list[Path], repeats: int | None, name: str, added: Added) -> None:
+    files = _leave_out_odd(files, added.problems)
     pictures = [path for path in files if path.suffix.lower() in EXTENSIONS and not _is_mask(path)]
     captions = {path.with_suffix(""): path for path in files if path.suffix == ".txt"}
     masks = {
@@ -127,6 +130,22 @@ def _take_in(project: Project, files: list[Path], repeats: int | None, name: str
     _report_others(files, added)
     if moves:
         record(project, f"{str(added).split(';')[0].rstrip('.')}.", moves)
+
+
+def _leave_out_odd(files: list[Path], problems: list[Problem]) -> list[Path]:
+    """The files whose names can be written down, and whose sizes are those of pictures and captions."""
+    fine = []
+    for path in files:
+        name = path.name.encode("utf-8", "backslashreplace").decode()
+        most = LONGEST_CAPTION_FILE if path.suffix == ".txt" else LARGEST_FILE
+        if name != path.name:
+            problems.append(Problem(name, "The file's name is not valid text (UTF-8).", "Rename it.", "warning"))
+        elif path.stat().st_size > most:
+            message = f"It has {path.stat().st_size:,} bytes, and {most:,} is the most. It was not added."
+            problems.append(Problem(name, message, "Make it smaller, if it belongs to the pictures.", "warning"))
+        else:
+            fine.append(path)
+    return fine
 
 
 def _copy(project: Project, picture: Path, own: list[Path], folder: Path, added: Added) -> list[Path]:
@@ -203,8 +222,9 @@ def _choose_folder(project: Project, came_in: str, repeats: int | None, name: st
 
 
 def _check_folder(repeats: int | None, name: str) -> None:
-    if repeats is not None and repeats < 1:
-        raise DatasetError("Nothing was added.", [Problem("repeats", f"{repeats} does not work.", "Give 1 or more.")])
+    if repeats is not None and not 1 <= repeats <= MOST_REPEATS:
+        fix = f"Give 1 to {MOST_REPEATS:,}."
+        raise DatasetError("Nothing was added.", [Problem("repeats", f"{repeats} does not work.", fix)])
     if name and (set(name) & set('/\\<>:"|?*\0') or name.startswith(".") or name != name.strip()):
         fix = "Use letters, digits, spaces and underscores."
         raise DatasetError("Nothing was added.", [Problem("name", f"{name!r} cannot be a folder's name.", fix)])

@@ -1,13 +1,17 @@
 """Unpacking a .zip of pictures without trusting it: nothing lands outside of its folder, nothing fills the disk."""
 
+import errno
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from lora_nb.dataset.folders import EXTENSIONS, MASK_FOLDER, name_some
 from lora_nb.errors import DatasetError, Problem
+from lora_nb.files import check_file
 
 MOST_FILES = 20_000
 LARGEST_FILE = 512 << 20  # bytes, unpacked
@@ -15,6 +19,10 @@ LARGEST_TOTAL = 16 << 30
 LARGEST_RATIO = 200  # unpacked to packed; pictures hardly shrink at all
 _ALWAYS_FINE = 1 << 20  # bytes: captions and drawn pictures do shrink
 SPARE = 500 << 20  # bytes of the disk that stay free
+LONGEST_NAME = 200  # bytes: disks take 255, and captions and masks get longer names
+
+# what reading a damaged or forged archive raises; OSError comes without a number then
+_DAMAGE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, zlib.error, lzma.LZMAError)
 
 
 def unpack_zip(archive: Path, folder: Path) -> list[Problem]:
@@ -23,13 +31,13 @@ def unpack_zip(archive: Path, folder: Path) -> list[Problem]:
     Raises DatasetError if the archive is damaged, locked with a password, or made to do harm.
     """
     try:
+        check_file(archive)
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if not member.is_dir() and _is_wanted(member)]
             _check(archive, opened.infolist(), members, folder)
             return _unpack(opened, members, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the disk's trouble, not the archive's
+    except _DAMAGE as error:
+        _pass_on_trouble_of_the_disk(error)
         message = f"The archive is damaged or of a kind that is not read here ({error})."
         raise _refuse(archive, message, "Make it again, as a plain .zip.") from error
 
@@ -69,15 +77,35 @@ def _unpack(opened: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Pat
         kept = 3 if path.parent.name == MASK_FOLDER else 2
         top = tops.setdefault(path.parents[kept - 2], len(tops))
         place = folder.joinpath(str(top), *path.parts[-kept:])
+        if problem := _find_bad_name(path, place, kept):
+            problems.append(problem)
+            continue
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with opened.open(member) as source, place.open("wb") as target:
                 _copy(source, target, member.file_size)
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        except _DAMAGE as error:
+            _pass_on_trouble_of_the_disk(error)
             place.unlink(missing_ok=True)
             message = f"It is damaged in the archive ({error}), and was left out."
             problems.append(Problem(str(path), message, "Make the archive again.", "warning"))
     return problems
+
+
+def _find_bad_name(path: PurePosixPath, place: Path, kept: int) -> Problem | None:
+    if any(len(part.encode()) > LONGEST_NAME for part in path.parts[-kept:]):
+        message = f"Its name is longer than {LONGEST_NAME} bytes, so it was left out."
+        return Problem(f"{str(path)[:LONGEST_NAME]}...", message, "Give it a shorter one.", "warning")
+    if place.exists():
+        message = "The archive holds two files of this name. The first was taken, this one was left out."
+        return Problem(str(path), message, "Rename one of them.", "warning")
+    return None
+
+
+def _pass_on_trouble_of_the_disk(error: Exception) -> None:
+    """Raise an error anew that is not the archive's fault: no room, no permission."""
+    if isinstance(error, OSError) and error.errno and error.errno != errno.EINVAL:
+        raise error
 
 
 def _copy(source: IO[bytes], target: IO[bytes], promised: int) -> None:

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from lora_nb.dataset.tags import (
+    LONGEST_CAPTION_FILE,
     CaptionChange,
     caption_path,
     read_caption_lines,
@@ -12,6 +13,7 @@ from lora_nb.dataset.tags import (
     write_changes,
 )
 from lora_nb.errors import DatasetError, Problem
+from lora_nb.files import read_file
 
 WRITING = threading.RLock()  # JupyterLab may run an editor and a tagger in threads of one kernel
 
@@ -29,7 +31,7 @@ class CaptionConflictError(DatasetError):
 def find_revision(picture: Path) -> str:
     """A short name for what a picture's caption file holds now; "" if there is none."""
     try:
-        return hashlib.sha256(caption_path(picture).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(read_file(caption_path(picture), LONGEST_CAPTION_FILE)).hexdigest()[:16]
     except OSError:
         return ""
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from lora_nb.errors import DatasetError, Problem
+from lora_nb.files import check_file
 
 LARGEST_PICTURE = 150_000_000  # pixels; a file of a few KB can claim to be larger and fill the memory
 
@@ -189,6 +190,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 def _open(path: Path) -> Image.Image:
     """Open without decoding yet; refuse what is not one of our formats or would fill the memory."""
+    check_file(path)
     Image.init()  # names are only looked up among the formats that this Pillow has
     image = Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
     if image.width * image.height > LARGEST_PICTURE:
@@ -233,7 +235,7 @@ def _explain(path: Path, error: Exception) -> Problem:
     if isinstance(error, Image.DecompressionBombError):
         limit = LARGEST_PICTURE // 1_000_000
         return _problem(path, f"The picture has more than {limit} million pixels.", "Make it smaller or delete it.")
-    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError):
+    if isinstance(error, OSError) and error.errno:  # the system's, not the decoder's
         return _problem(path, f"The file cannot be opened: {error.strerror}.", again)
     head = _read_head(path)
     if not head:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lora_nb.config import DataConfig
 from lora_nb.errors import DatasetError, Problem
-from lora_nb.files import write_whole
+from lora_nb.files import check_file, write_whole
 
 if TYPE_CHECKING:
     from lora_nb.dataset.images import Dataset, ImageItem
@@ -216,6 +216,7 @@ def read_caption_lines(picture: Path) -> list[str] | None:
     """The lines of a picture's caption file that say something; None if it has no caption file."""
     path = caption_path(picture)
     try:
+        check_file(path)
         content = path.read_bytes() if path.stat().st_size <= LONGEST_CAPTION_FILE else None
     except FileNotFoundError:
         return None

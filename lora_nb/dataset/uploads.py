@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from lora_nb.dataset.adding import Added, add_pictures
-from lora_nb.dataset.archives import LARGEST_TOTAL, SPARE
+from lora_nb.dataset.archives import LARGEST_TOTAL, LONGEST_NAME, SPARE
 from lora_nb.dataset.folders import MASK_FOLDER
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.project import Project
@@ -56,7 +56,7 @@ def cancel_upload(project: Project, upload: str) -> None:
 
 def _folder(project: Project, upload: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", upload):
-        raise _refuse(upload[:40], "An upload's name is one short word.", "Use letters and digits.")
+        raise _refuse(repr(upload[:40]), "An upload's name is one short word.", "Use letters and digits.")
     return project.cache / "incoming" / upload
 
 
@@ -64,9 +64,13 @@ def _place(project: Project, upload: str, name: str) -> Path:
     """Where a file is gathered: its own name, in its own folder if it has one."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
     parts = parts[-3:] if parts[-2:-1] == [MASK_FOLDER] else parts[-2:]
-    if not parts or any("\0" in part or len(part.encode()) > 200 for part in parts):
-        raise _refuse(name[:80], "This cannot be a file's name.", "Rename the file.")
-    return _folder(project, upload).joinpath(*parts)
+    text = "/".join(parts).encode("utf-8", "replace").decode()  # halves of characters become question marks
+    if not parts or text != "/".join(parts) or "\0" in text or any(len(p.encode()) > LONGEST_NAME for p in parts):
+        raise _refuse(text[:80] or "(no name)", "This cannot be a file's name.", "Rename the file.")
+    path = _folder(project, upload).joinpath(*parts)
+    if path.is_dir() or path.parent.is_file():
+        raise _refuse(name, "A file and a folder have the same name.", "Rename one of them.")
+    return path
 
 
 def _refuse(where: str, message: str, fix: str) -> DatasetError:

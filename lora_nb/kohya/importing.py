@@ -1,5 +1,6 @@
 """Bring settings over from Kohya_SS, sd-scripts or a LoRA file, with an account of every single key."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lora_nb.kohya.model_rules import MODEL_RULES, expand
 from lora_nb.kohya.noise_rules import NOISE_RULES, default_noise_levels
 from lora_nb.kohya.optimizer_rules import OPTIMIZER_RULES, default_weight_decay
 from lora_nb.kohya.reading import read_kohya_file
-from lora_nb.kohya.report import Finding, KohyaImport
+from lora_nb.kohya.report import LONGEST, Finding, KohyaImport
 from lora_nb.kohya.rules import Left, Taken, load_reasons, not_needed, not_supported
 from lora_nb.kohya.trained import find_family, find_kind
 from lora_nb.kohya.training_rules import TRAINING_RULES
@@ -39,7 +40,7 @@ def import_kohya(path: str | Path) -> KohyaImport:
     `result.config` can be saved in a project; printing the result shows what became of every key. Raises ConfigError
     when the file cannot be read, or trains a family that is not here.
     """
-    return import_values(read_kohya_file(Path(path).expanduser()))
+    return import_values(read_kohya_file(Path(os.path.expanduser(path))))
 
 
 def import_values(found: dict[str, Any]) -> KohyaImport:
@@ -82,7 +83,7 @@ def _apply(name: str, value: Any, values: Values) -> Taken | Left:
     try:
         return rule(value, values)
     except (ValueError, TypeError, OverflowError) as error:
-        return not_supported(f"{value!r} cannot be read: {error}.")
+        return not_supported(f"{str(value)[:LONGEST]!r} cannot be read: {error}.")
 
 
 def _is_off(value: Any) -> bool:

@@ -174,7 +174,7 @@ def expand(found: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             arguments = _json_arguments(found[key])
         result |= {name: value for name, value in arguments.items() if name not in result}
-    words = shlex.split(str(found.get("additional_parameters") or ""))
+    words = _split_words(str(found.get("additional_parameters") or ""))
     while words:
         name = words.pop(0).lstrip("-")
         values = []
@@ -184,10 +184,18 @@ def expand(found: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _split_words(text: str) -> list[str]:
+    """The words of a command line; a quotation mark that is never closed is one like any other letter."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
 def _json_arguments(content: Any) -> dict[str, Any]:
     try:
         values = json.loads(content)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 

@@ -55,7 +55,7 @@ def find_optimizer(values: Values) -> tuple[str, dict[str, Any]]:
 
 def default_weight_decay(values: Values) -> float:
     """What the optimizer's own library takes when Kohya's file says nothing."""
-    return 0.01 if "adamw" in find_optimizer(values)[0].lower() or "optimizer" not in values else 0.0
+    return 0.01 if "adamw" in values.text("optimizer").partition("(")[0].lower() or "optimizer" not in values else 0.0
 
 
 def _optimizer(value: Any, values: Values) -> Taken | Left:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lora_nb.errors import ConfigError, Problem
+from lora_nb.files import check_file, read_file
 
+LARGEST_FILE = 10 << 20  # bytes of a settings file
 LONGEST_HEADER = 100 * 2**20  # bytes, the limit that safetensors itself sets
 
 
@@ -28,14 +30,14 @@ def read_kohya_file(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    values = json.loads(path.read_text(encoding="utf-8-sig"))
+    values = json.loads(read_file(path, LARGEST_FILE).decode("utf-8-sig"))
     if not isinstance(values, dict):
         raise ValueError("it is a list or a single value")
     return values
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    return _flatten(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    return _flatten(tomllib.loads(read_file(path, LARGEST_FILE).decode("utf-8-sig")))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -55,6 +57,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a LoRA file, without its tensors."""
+    check_file(path)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(LONGEST_HEADER, path.stat().st_size):

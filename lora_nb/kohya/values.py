@@ -111,5 +111,5 @@ def read_arguments(value: Any) -> dict[str, Any]:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: brackets within brackets
         return {"true": True, "false": False}.get(text.lower(), text)

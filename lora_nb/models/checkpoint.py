@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lora_nb.errors import ModelError
+from lora_nb.files import check_file
 from lora_nb.models.layouts import Layout, Place
 
 HEADER_LIMIT = 100 << 20  # no header is longer; a longer one is damage
@@ -28,6 +30,11 @@ class Checkpoint:
     def __contains__(self, key: str) -> bool:
         return key in self.shapes
 
+    def length(self, key: str, axis: int) -> int:
+        """How long a weight is along an axis; 0 if it is not there, or has no such axis."""
+        shape = self.shapes.get(key, ())
+        return shape[axis] if axis < len(shape) else 0
+
     def starts(self, prefix: str) -> bool:
         """Whether any weight's name starts like this."""
         return any(key.startswith(prefix) for key in self.shapes)
@@ -43,6 +50,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{path} is a pickled checkpoint. Pickle files ({', '.join(PICKLES)}) can run any program when they are "
             "opened, so they are not read here: use an edition of the model in .safetensors."
         )
+    try:
+        check_file(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be opened: {error.strerror}. Give a .safetensors file.") from error
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
@@ -54,12 +65,24 @@ def open_checkpoint(path: Path) -> Checkpoint:
         metadata = header.pop("__metadata__", {})
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(_explain_garbage(path, start)) from error
     missing = 8 + length + end - path.stat().st_size
     if missing > 0:
         raise ModelError(f"{path} is damaged: {missing} bytes are missing at its end. Copy or download it again.")
+    _check_header(path)
     return Checkpoint(path, shapes, metadata)
+
+
+def _check_header(path: Path) -> None:
+    """Have each entry of the header looked at: its kind of number, its size, and whether its place is its own."""
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise ModelError(
+            f"{path} is damaged: its header does not fit its content ({error}). Download it again."
+        ) from error
 
 
 def fill_module(
@@ -87,8 +110,6 @@ def _read_all(places: dict[str, Place], checkpoint: Checkpoint, dtype: torch.dty
 
     A mapping whose weights get converted is closed soon, or the pages of the whole file would stay in memory.
     """
-    from safetensors import safe_open
-
     waiting = list(places.items())
     while waiting:
         read = 0

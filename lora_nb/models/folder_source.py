@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from lora_nb.errors import ModelError
+from lora_nb.files import read_file
 from lora_nb.models.checkpoint import PICKLES, open_checkpoint
 
+LARGEST_JSON = 10 << 20  # bytes
 FAMILIES = {  # by the pipeline that a folder names; the U-Net tells Stable Diffusion 1 from 2
     "StableDiffusionPipeline": "sd1",
     "StableDiffusionXLPipeline": "sdxl",
@@ -27,7 +29,7 @@ class FolderSource:
     def pipeline(self) -> str:
         """The class that the folder was saved from."""
         check_folder(self.where, ("model_index.json",))
-        return str(json.loads((self.where / "model_index.json").read_text(encoding="utf-8")).get("_class_name"))
+        return str(read_json(self.where / "model_index.json").get("_class_name"))
 
     @property
     def family(self) -> str:
@@ -62,8 +64,7 @@ class FolderSource:
 
     def config(self, part: str) -> dict[str, Any]:
         """How a network or the scheduler is built."""
-        config: dict[str, Any] = json.loads(self._config_file(part).read_text(encoding="utf-8"))
-        return config
+        return read_json(self._config_file(part))
 
     def load(self, part: str, network: Any, dtype: torch.dtype) -> Any:
         """Read a network, of the given class of diffusers or transformers."""
@@ -78,6 +79,21 @@ class FolderSource:
 
     def _config_file(self, part: str) -> Path:
         return self.where / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """How something is built, as diffusers writes it. Raises ModelError for a file that is damaged."""
+    try:
+        found = json.loads(read_file(path, LARGEST_JSON).decode("utf-8-sig"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be opened: {error.strerror}. Copy or download it again.") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged: it is no JSON ({error}). Copy or download it again.") from error
+    if not isinstance(found, dict):
+        raise ModelError(
+            f"{path} is damaged: it holds a {type(found).__name__}, no names and values. Download it again."
+        )
+    return found
 
 
 def check_folder(folder: Path, components: tuple[str, ...]) -> None:

@@ -61,7 +61,7 @@ def detect_kind(checkpoint: Checkpoint) -> CheckpointKind:
         return _detect_flux(checkpoint)
     if f"{UNET}input_blocks.0.0.weight" not in checkpoint:
         raise ModelError(f"{checkpoint.path} {_describe_other(checkpoint)}")
-    channels = checkpoint.shapes[f"{UNET}input_blocks.0.0.weight"][1]
+    channels = checkpoint.length(f"{UNET}input_blocks.0.0.weight", 1)
     if channels != 4:
         raise ModelError(
             f"The U-Net in {checkpoint.path} takes {channels} channels: it is made for inpainting or for another "
@@ -119,8 +119,8 @@ def find_flux_prefix(checkpoint: Checkpoint) -> str | None:
 
 def _detect_flux(checkpoint: Checkpoint) -> CheckpointKind:
     prefix = find_flux_prefix(checkpoint) or ""
-    out_channels = checkpoint.shapes.get(f"{prefix}final_layer.linear.weight", (0,))[0]
-    in_channels = checkpoint.shapes.get(f"{prefix}img_in.weight", (0, 0))[1]
+    out_channels = checkpoint.length(f"{prefix}final_layer.linear.weight", 0)
+    in_channels = checkpoint.length(f"{prefix}img_in.weight", 1)
     if in_channels != out_channels:
         raise ModelError(
             f"The transformer in {checkpoint.path} takes {in_channels} channels and gives {out_channels}: it is made "

@@ -1,5 +1,6 @@
 """Where is a model? The small one of this package, the user's folder or file, one from the hub or from Civitai."""
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,8 +104,8 @@ def find_model(base: str, parts: tuple[str, ...] = PARTS, half: bool = False) ->
     """The folder or the file that holds a model, after fetching it if it is on the internet."""
     if base == WORKSHOP_MODEL:
         return _workshop_folder()
-    place = Path(base).expanduser()
-    if place.is_dir() or place.is_file():
+    place = Path(os.path.expanduser(base))
+    if os.path.isdir(place) or os.path.isfile(place):  # unlike Path's own questions, these never fail
         return place
     if is_civitai(base):
         return fetch_from_civitai(base)

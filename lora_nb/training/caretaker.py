@@ -59,6 +59,7 @@ class Caretaker:
             "events": flush_events(output.folder / "events.jsonl"),
             "started_at": output.started_at,
             "session_id": output.session_id,
+            "config": output.config.model_dump(mode="json"),
         }
         size = write_checkpoint(place, step, snapshot(self.learner, facts))
         remove_old(place, step, run.keep_checkpoints)

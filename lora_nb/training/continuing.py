@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_nb.config import TrainConfig, list_settings
-from lora_nb.config_file import change_settings, load_config
+from lora_nb.config import TrainConfig, list_settings, read_setting
+from lora_nb.config_file import change_settings, load_config, make_config, save_config
 from lora_nb.dataset.fingerprints import find_changes, fingerprint_dataset
 from lora_nb.dataset.images import Dataset, scan_images
 from lora_nb.environment import installed_versions
-from lora_nb.errors import Problem, ProjectError, RunChangedError, TrainingError
+from lora_nb.errors import ConfigError, Problem, ProjectError, RunChangedError, TrainingError
 from lora_nb.files import write_whole
 from lora_nb.project import Project
 from lora_nb.training.checkpoints import Checkpoint, find_checkpoint
@@ -54,8 +54,9 @@ def find_way_on(project: Project, folder: Path, as_before: bool) -> WayOn:
     checkpoint, remarks = find_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         remarks.append(Problem(folder.name, "There is no whole checkpoint.", "It starts from the beginning.", "note"))
-    config = load_config(folder / "config.json")
-    before = _read_beginning(folder)
+    config, found = _load_settings(folder, checkpoint)
+    before, damage = _read_beginning(folder)
+    remarks += found + damage
     if before and not as_before:
         changes = _changed_settings(before["settings"], project)
         now = fingerprint_dataset(scan_images(project.images), config.data)
@@ -101,12 +102,42 @@ def go_back(folder: Path, checkpoint: Checkpoint | None) -> None:
     cut_events(folder / "events.jsonl", int(checkpoint.facts["events"]) if checkpoint else 0, stays)
 
 
-def _read_beginning(folder: Path) -> dict[str, Any]:
+def _load_settings(folder: Path, checkpoint: Checkpoint | None) -> tuple[TrainConfig, list[Problem]]:
+    """The run's own settings; the checkpoint's copy, if their file is damaged. Raises ConfigError if there is none."""
+    path, kept = folder / "config.json", checkpoint.facts.get("config") if checkpoint else None
     try:
-        found: dict[str, Any] = json.loads((folder / BEGINNING).read_text())
-        return found
-    except (OSError, ValueError):
-        return {}
+        config = load_config(path)
+    except ConfigError:
+        if kept is None:
+            raise
+        config = make_config(kept)
+        save_config(config, path)
+        message = "The run's settings are damaged. They were taken from its checkpoint."
+        return config, [Problem(path.name, message, "", "note")]
+    before = make_config(kept) if kept else config
+    changed = [name for name, _ in list_settings() if read_setting(config, name) != read_setting(before, name)]
+    return config, [
+        Problem(
+            f"{path.name}, {name}",
+            f"It was {read_setting(before, name)!r} at the checkpoint, and is {read_setting(config, name)!r} now.",
+            "Set it back, if that is not meant.",
+            "note",
+        )
+        for name in changed
+    ]
+
+
+def _read_beginning(folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """What `write_beginning` remembered; a damaged file is named, and then nothing can be compared."""
+    try:
+        found = json.loads((folder / BEGINNING).read_text())
+        _ = found["settings"], found["dataset"], found["versions"]
+        return found, []
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, ValueError, LookupError, TypeError):
+        message = "It is damaged, so it cannot be said what has changed since the run was started."
+        return {}, [Problem(BEGINNING, message, "Make sure that pictures and settings are as they were.", "warning")]
 
 
 def _changed_settings(before: dict[str, Any] | None, project: Project) -> list[Problem]:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from lora_nb.files import write_whole
 from lora_nb.training.events import EVENTS, CheckpointSaved, ImageSampled, LoraSaved, OnEvent, ProblemFound, TrainEvent
 
+CHECK = "check"  # the name of a line's checksum
 WITH_PATHS = (CheckpointSaved, ImageSampled, LoraSaved)
 
 
@@ -22,8 +25,9 @@ def write_events_to(path: Path) -> OnEvent:
     heal(path)
 
     def write(event: TrainEvent) -> None:
-        line = json.dumps({"event": event.kind, **asdict(_pack(event, path.parent))}, ensure_ascii=False)
-        with path.open("a", encoding="utf-8") as file:
+        values = {"event": event.kind, **asdict(_pack(event, path.parent))}
+        line = json.dumps(values | {CHECK: _checksum(values)}, ensure_ascii=False)
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # file names may be no text
             file.write(line + "\n")
 
     return write
@@ -77,8 +81,10 @@ class EventReader:
         """What a line says."""
         try:
             values = json.loads(line)
+            if values.pop(CHECK) != _checksum(values):
+                raise ValueError("some of it has changed")
             return _unpack(EVENTS[values.pop("event")](**values), self.path.parent)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             where = f"{self.path.name}, line {self._lines}"
             return ProblemFound(where, "This line is damaged, or of a newer version.", "It is left out.", "warning")
 
@@ -108,6 +114,11 @@ def heal(path: Path) -> None:
     if whole < len(content):
         with path.open("r+b") as file:
             file.truncate(whole)
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Eight letters that are others when one bit of an event has changed."""
+    return f"{zlib.crc32(json.dumps(values).encode()):08x}"
 
 
 def _pack(event: TrainEvent, folder: Path) -> TrainEvent:

@@ -48,7 +48,7 @@ def take_on(folder: Path, team: Team, prepared: bool) -> Iterator[OnEvent]:
 
 def explain_full_disk(error: Exception, folder: Path) -> Exception:
     """The same error, unless it means that nothing more can be written: then one that says what to do."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return TrainingError(
         f"The disk is full: there was no room for {error.filename or folder}. What was saved before is whole. Make "

@@ -125,7 +125,7 @@ def test_what_is_not_there_is_said(project, tmp_path):
         add_pictures(project, tmp_path / "none")
     with pytest.raises(DatasetError, match="cannot be a folder's name"):
         add_pictures(project, tmp_path, name="../x")
-    with pytest.raises(DatasetError, match="Give 1 or more"):
+    with pytest.raises(DatasetError, match="Give 1 to"):
         add_pictures(project, tmp_path, repeats=0)
 
 
