@@ -4,6 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+LONGEST_QUOTE = 300  # characters of what a file or another package says
+
+
+def quote(said: object) -> str:
+    """What another package says, or a name that a stranger gave, short enough to be read."""
+    text = str(said)
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_nb.config import TrainConfig
 from lora_nb.config_file import load_config, save_config
-from lora_nb.errors import ProjectError
+from lora_nb.errors import ProjectError, quote
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def resolve(path: str | Path) -> Path:
         found.exists()  # asks the system, which refuses names that are too long
         return found
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, an unknown ~user, a NUL
-        raise ProjectError(f"{str(path)!r} cannot be a folder: {error}. Choose another name.") from error
+        raise ProjectError(f"{quote(path)!r} cannot be a folder: {quote(error)}. Choose another name.") from error
 
 
 def _choose_left_out(source: Path) -> Callable[[str, list[str]], set[str]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from lora_nb.adapters.layers import TRAINED, modules_of
 from lora_nb.adapters.modules import ALPHA, FileModule, kind_of, tensors_of
 from lora_nb.adapters.reading import guess_family, parse_modules
-from lora_nb.errors import LoraFileError
+from lora_nb.errors import LoraFileError, quote
 from lora_nb.files import check_file, write_whole
 from lora_nb.models.base import PRECISIONS, DiffusionModel
 
@@ -94,8 +94,8 @@ def read_lora(path: Path) -> LoraFile:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is not a dict)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise LoraFileError(
-            f"{path} is damaged, cut off or not in safetensors format ({error}). Copy or download it again; pickled "
-            "LoRAs (.pt, .ckpt) are not read, because they can run any program."
+            f"{path} is damaged, cut off or not in safetensors format ({quote(error)}). Copy or download it again; "
+            "pickled LoRAs (.pt, .ckpt) are not read, because they can run any program."
         ) from error
     _check_hash(path, metadata)
     return LoraFile(path, metadata, parse_modules(path, tensors), stamp)

@@ -95,7 +95,7 @@ def _make_module(path: Path, name: str, kind: Any, part: dict[str, Tensor]) -> F
     try:
         fits = not more and (alpha is None or alpha.numel() == 1) and _fits(kind(alpha=1.0, **values))
         fits = fits and _multiplies(kind(alpha=1.0, **values))
-        number = 1.0 if alpha is None else float(alpha.detach().to(torch.float64))
+        number = 1.0 if alpha is None else math.nan if alpha.is_complex() else float(alpha.detach())
     except (RuntimeError, IndexError, ValueError):
         fits = False
     if not fits:

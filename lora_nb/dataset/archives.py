@@ -33,7 +33,7 @@ def unpack_zip(archive: Path, folder: Path) -> list[Problem]:
     try:
         check_file(archive)
         with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir() and _is_wanted(member)]
+            members = [member for member in opened.infolist() if not _is_folder(member) and _is_wanted(member)]
             _check(archive, opened.infolist(), members, folder)
             return _unpack(opened, members, folder)
     except _DAMAGE as error:
@@ -90,6 +90,10 @@ def _unpack(opened: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Pat
             message = f"It is damaged in the archive ({error}), and was left out."
             problems.append(Problem(str(path), message, "Make the archive again.", "warning"))
     return problems
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    return not member.filename or member.is_dir()  # zipfile stumbles over a name that is empty
 
 
 def _find_bad_name(path: PurePosixPath, place: Path, kept: int) -> Problem | None:

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lora_nb.errors import ModelError
+from lora_nb.errors import ModelError, quote
 from lora_nb.files import check_file
 from lora_nb.models.layouts import Layout, Place
 
@@ -64,7 +64,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         header: dict[str, Any] = json.loads(content)
         metadata = header.pop("__metadata__", {})
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(_explain_garbage(path, start)) from error
     missing = 8 + length + end - path.stat().st_size
@@ -81,7 +81,7 @@ def _check_header(path: Path) -> None:
             pass
     except SafetensorError as error:
         raise ModelError(
-            f"{path} is damaged: its header does not fit its content ({error}). Download it again."
+            f"{path} is damaged: its header does not fit its content ({quote(error)}). Download it again."
         ) from error
 
 

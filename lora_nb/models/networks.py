@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lora_nb.errors import ModelError
+from lora_nb.errors import ModelError, quote
 from lora_nb.models.checkpoint import Checkpoint, fill_module
 from lora_nb.models.layouts import Layout
 
@@ -218,7 +218,7 @@ def explain_damage(base: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(
-            f"{base} could not be read: {error}. Some file of it is damaged or does not fit the others: copy or "
+            f"{base} could not be read: {quote(error)}. Some file of it is damaged or does not fit the others: copy or "
             "download the model again."
         ) from error
 

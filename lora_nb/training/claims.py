@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -84,13 +85,19 @@ def claim_run(folder: Path) -> Iterator[None]:
 
     The system itself forgets the lock when a process ends, however it ends.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as lock:
         holder = find_holder(folder)
         others = holder is not None and not (holder.is_here and holder.pid == os.getpid())
         if not _take(lock) or others:
             raise TrainingError(_explain(folder, holder))
-        note_holder(folder, os.getpid())
+        try:
+            note_holder(folder, os.getpid())
+        except OSError:  # a full disk
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         try:
             yield
         finally:

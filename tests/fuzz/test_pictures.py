@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image
 
 from lora_nb.dataset.decoding import look_into, open_alpha, open_picture, open_reduced, open_upright, read_size
 from lora_nb.dataset.images import scan_images
@@ -108,13 +108,13 @@ def odd_picture(chance):
     size = chance.randrange(1, 60), chance.randrange(1, 60)
     pixels = np.random.default_rng(chance.randrange(2**32)).integers(0, 255, (size[1], size[0], 3), np.uint8)
     picture = Image.fromarray(pixels)
-    kind = chance.choice([*KINDS, *(["AVIF"] if features.check("avif") else [])])
+    kind = chance.choice([*KINDS])  # not AVIF: writing it with odd metadata brings Pillow's encoder down
     options = {}
     if chance.random() < 0.4:
         options["exif"] = odd_exif(chance)
     if chance.random() < 0.3:
         options["icc_profile"] = chance.randbytes(chance.randrange(200))
-    if chance.random() < 0.25 and kind in ("PNG", "GIF", "WEBP", "AVIF"):
+    if chance.random() < 0.25 and kind in ("PNG", "GIF", "WEBP"):
         frames = [picture.transpose(Image.Transpose.ROTATE_180), *[picture] * chance.randrange(3)]
         options |= {"save_all": True, "append_images": frames}
     mode, content = chance.choice(MODES), io.BytesIO()
