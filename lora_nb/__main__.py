@@ -12,7 +12,7 @@ import typer
 
 from lora_nb.caption_commands import caption, prune
 from lora_nb.plan_command import plan
-from lora_nb.run_commands import go_on, pause, runs, sample_now, save_now, stop, train
+from lora_nb.run_commands import go_on, pause, restore, runs, sample_now, save_now, stop, train
 from lora_nb.terminal import ProjectFolder, print_crash, print_problems, progress_bar
 
 app = typer.Typer(
@@ -140,6 +140,7 @@ app.command()(runs)
 app.command()(stop)
 app.command()(pause)
 app.command("continue")(go_on)
+app.command()(restore)
 app.command("sample-now")(sample_now)
 app.command("save-now")(save_now)
 

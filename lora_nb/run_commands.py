@@ -111,6 +111,20 @@ def go_on(
         print(f"LoRAs in {output / 'loras'}")
 
 
+def restore(
+    mirror: Annotated[Path, typer.Argument(help="The project's copies: the folder of its name inside run.mirror.")],
+    folder: Annotated[Path | None, typer.Argument(help="The project's new folder. Default: its name, here.")] = None,
+) -> None:
+    """Make a project of its copies, after its machine was lost: all is checked, and its last run can go on."""
+    from lora_nb.terminal import print_problems
+    from lora_nb.training.restoring import restore_project
+
+    project, problems = restore_project(mirror, folder or Path(mirror.resolve().name))
+    print(f"Project {project.root}")
+    print_problems(problems)
+    print(f"Next: lora-nb continue {project.root}")
+
+
 def sample_now(folder: ProjectFolder, run: RunName = None) -> None:
     """Ask a run to draw its sample pictures after its step."""
     _ask(folder, run, "sample_now")

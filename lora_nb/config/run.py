@@ -126,6 +126,15 @@ class RunConfig(Section):
         ge=0,
         le=100_000,
     )
+    mirror: str = setting(
+        "",
+        "Copies go to",
+        "A folder on another disk, to which LoRAs, checkpoints and pictures are copied while the run trains, so that "
+        "another machine can go on if this one is lost: lora-nb restore. On Colab, mount Drive and write "
+        "/content/drive/MyDrive/lora_mirror. Copying does not slow the steps down, and a disk that is lost for a while "
+        "is tried again. The base model is not copied. Leave it empty if the project is on such a disk itself.",
+        kohya="(none)",
+    )
     keep_checkpoints: int = setting(
         2,
         "Checkpoints to keep",

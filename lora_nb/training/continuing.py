@@ -146,6 +146,8 @@ def _changed_settings(before: dict[str, Any] | None, project: Project) -> list[P
     now = project.load_config().model_dump(mode="json")
     problems = []
     for name, _ in list_settings():
+        if name == "run.mirror":
+            continue  # where copies go changes nothing of what is learned
         section, _, key = name.partition(".")
         old, new = before.get(section, {}).get(key), now[section][key]
         if key in before.get(section, {}) and old != new:

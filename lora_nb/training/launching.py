@@ -17,7 +17,7 @@ from lora_nb.training.continuing import find_folder, find_way_on
 from lora_nb.training.event_log import write_events_to
 from lora_nb.training.events import Preparing
 from lora_nb.training.requests import ask_run, take_requests
-from lora_nb.training.runs import OTHER_NAME, refuse_problems
+from lora_nb.training.runs import OTHER_NAME, refuse_mirror, refuse_problems
 from lora_nb.training.watching import run_state
 
 
@@ -29,6 +29,7 @@ def start_run(project: Project, config: TrainConfig | None = None, run: str | No
     """
     config = config or project.load_config()
     refuse_problems(scan_images(project.images), config, find_machine(project.root))
+    refuse_mirror(project, config, run or project.new_run_name())
     folder = _new_folder(project, run)
     save_config(config, folder / "config.json")
     launch(project, folder, "train", "--run", folder.name, "--prepared")

@@ -27,12 +27,13 @@ def take_on(folder: Path, team: Team, prepared: bool) -> Iterator[OnEvent]:
         yield lambda event: None
         return
     is_new = not folder.exists()
-    with claim_run(folder), watch_memory(folder):
+    with claim_run(folder):
         log = _Log(folder)
         if not prepared:
             take_requests(folder)  # of an earlier process
         try:
-            yield log
+            with watch_memory(folder):  # which must have ended before the folder is removed
+                yield log
         except KeyboardInterrupt:
             log(RunFinished("stopped", 0.0))
             raise

@@ -24,6 +24,8 @@ from lora_nb.training.continuing import BEGINNING, WayOn, find_folder, find_way_
 from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunContinued, RunFinished, RunStarted, tell
 from lora_nb.training.loop import train
 from lora_nb.training.losses import check_prediction
+from lora_nb.training.mirror import mirrored
+from lora_nb.training.mirror_place import check_mirror
 from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar, progress_of
@@ -108,10 +110,14 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
     """Do a whole run, or what is left of it."""
     folder, config, team = job.folder, job.config, job.team
     checkpoint = job.way_on.checkpoint if job.way_on else None
-    with take_on(folder, team, job.prepared) as tell_log:
+    with (
+        take_on(folder, team, job.prepared) as tell_log,
+        mirrored(job.project, folder, config, team.is_first) as mirror,
+    ):
         if job.way_on and team.is_first:
             go_back(folder, checkpoint)
         if job.way_on is None and team.is_first:
+            refuse_mirror(job.project, config, folder.name)
             save_config(config, folder / "config.json")
         tell_log(Preparing("model"))
         dataset = scan_images(job.project.images)
@@ -128,6 +134,7 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
         if team.is_first and not (folder / BEGINNING).exists():
             write_beginning(folder, job.project, dataset, config)
         on_event = tell(tell_log, on_event or ProgressBar()) if team.is_first else tell()
+        on_event = mirror.beside(on_event) if mirror else on_event
         output = RunOutput(
             folder, job.project.name, config, material.training, plan, on_event, team, checkpoint=checkpoint
         )
@@ -235,6 +242,12 @@ def refuse_problems(dataset: Dataset, config: TrainConfig, machine: Machine) -> 
     impossible = [*check_precision(config, machine), *check_optimizer(config.optimizer), *check_speed(config)]
     if impossible:
         raise ConfigError("This machine cannot train with these settings.", impossible)
+
+
+def refuse_mirror(project: Project, config: TrainConfig, run: str) -> None:
+    """Raise what would keep a new run from being copied, before it starts."""
+    if problems := check_mirror(project, config, run):
+        raise ConfigError("This run could not be copied.", problems)
 
 
 def check_precision(config: TrainConfig, machine: Machine) -> list[Problem]:

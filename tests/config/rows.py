@@ -145,6 +145,7 @@ BY_HAND = {  # settings that the walk itself is made of, and the test that shows
     "data.cache_text": "tests/training/test_conditioning.py",
     "model.base": "each family is walked with its own model",
     "adapter.continue_from": "needs a file: tests/adapters/test_settings.py",
+    "run.mirror": "tests/training/test_mirror.py::test_a_fresh_machine_goes_on_from_the_mirror_alone",
     "model.vae": "tests/models/test_sources.py::test_another_vae_takes_the_place_of_the_models_own",
     "model.other_parts": "tests/models/test_sources.py::test_a_single_flux_file_takes_its_other_parts_from_a_folder",
 }

@@ -80,7 +80,8 @@ def assert_stopped_and_whole(folder: Path) -> None:
     assert_no_partial_file(folder)
     assert not list(folder.rglob("*.part")), "what was begun is cleared away"
     for event in read_events(folder / "events.jsonl"):
-        assert not isinstance(event, ProblemFound), event
+        if isinstance(event, ProblemFound):
+            assert event.severity == "note", event  # that there is no checkpoint yet is one
         if isinstance(event, LoraSaved):
             assert Path(event.path).stat().st_size > 1000
     if list_checkpoints(folder / "checkpoints"):
