@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lora_nb.config import TrainConfig, facts_of, list_settings
+from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config.applicability import check_applicability, find_unusable, off_values, switch_off
 from lora_nb.config.combinations import check_combinations
 from lora_nb.errors import ConfigError, Problem
@@ -54,11 +54,25 @@ def make_config(values: Any, where: str = "settings") -> TrainConfig:
                 Problem(where, f"There are {count - MOST_EXPLAINED} more mistakes.", "Is it the right file?")
             )
         raise ConfigError(f"{count} of the settings cannot be used.", problems) from None
+    if problems := _find_unwritable(config, where):
+        raise ConfigError("Some of the settings cannot be saved.", problems)
     if problems := check_applicability(config, where):
         raise ConfigError(f"{len(problems)} of the settings cannot act on this model and adapter.", problems)
     if problems := check_combinations(config, where):
         raise ConfigError("Some of the settings do not go together.", problems)
     return config
+
+
+def _find_unwritable(config: TrainConfig, where: str) -> list[Problem]:
+    """Halves of characters pass as text in memory, but no file can hold them."""
+    problems = []
+    for name, _ in list_settings():
+        try:
+            json.dumps(read_setting(config, name), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            message = "It holds characters that are no text, such as half of an emoji."
+            problems.append(Problem(f"{where}, {name}", message, "Type it again."))
+    return problems
 
 
 def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:

@@ -92,6 +92,8 @@ def _make_module(path: Path, name: str, kind: Any, part: dict[str, Tensor]) -> F
     values: dict[str, Any] = {field: part[suffix] for suffix, field in _NAMES[kind].items() if suffix in part}
     alpha, where = values.pop("alpha", None), _cut(name)
     more = sorted(part.keys() - _NAMES[kind].keys())
+    if odd := [tensor.dtype for tensor in values.values() if not tensor.is_floating_point()]:
+        raise LoraFileError(f"{path}: the matrices of {where} hold {odd[0]}, no real numbers. Download it again.")
     try:
         fits = not more and (alpha is None or alpha.numel() == 1) and _fits(kind(alpha=1.0, **values))
         fits = fits and _multiplies(kind(alpha=1.0, **values))
@@ -101,8 +103,6 @@ def _make_module(path: Path, name: str, kind: Any, part: dict[str, Tensor]) -> F
     if not fits:
         shapes = ", ".join(f"{suffix} {tuple(tensor.shape)}" for suffix, tensor in sorted(part.items()))
         raise LoraFileError(f"{path}: the matrices of {where} do not fit each other ({shapes}). Download it again.")
-    if odd := [tensor.dtype for tensor in values.values() if not tensor.is_floating_point()]:
-        raise LoraFileError(f"{path}: the matrices of {where} hold {odd[0]}, no real numbers. Download it again.")
     if not math.isfinite(number):
         raise LoraFileError(f"{path}: the alpha of {where} is {number}, so it has no strength. Download it again.")
     module: FileModule = kind(alpha=number, **values)

@@ -131,7 +131,7 @@ class RunConfig(Section):
         "Copies go to",
         "A folder on another disk, to which LoRAs, checkpoints and pictures are copied while the run trains, so that "
         "another machine can go on if this one is lost: lora-nb restore. On Colab, mount Drive and write "
-        "/content/drive/MyDrive/lora_mirror. Copying does not slow the steps down, and a disk that is lost for a while "
+        "/content/drive/MyDrive/lora_mirror. Copying is done beside the training, and a disk that is lost for a while "
         "is tried again. The base model is not copied. Leave it empty if the project is on such a disk itself.",
         kohya="(none)",
     )

@@ -81,7 +81,7 @@ class EventReader:
         """What a line says."""
         try:
             values = json.loads(line)
-            if values.pop(CHECK, None) not in (None, _checksum(values)):  # older logs have none
+            if values.pop(CHECK) != _checksum(values):
                 raise ValueError("some of it has changed")
             return _unpack(EVENTS[values.pop("event")](**values), self.path.parent)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -24,6 +24,12 @@ ALL_CELLS_HAVE_RUN = """() => {
     return Boolean(failed || (cells > 3 && run >= cells));
 }"""
 
+PICTURES_IN_VIEW_HAVE_COME = """() => [...document.querySelectorAll(".ln img")].every(image => {
+    const box = image.getBoundingClientRect();
+    const isSeen = box.width && box.bottom > 110 && box.top < innerHeight - 40 && image.checkVisibility();
+    return !isSeen || (image.complete && image.naturalWidth && !image.src.startsWith("data:image/gif"));
+})"""
+
 
 @contextmanager
 def running_lab(home: Path, folder: Path) -> Iterator[str]:
@@ -103,10 +109,11 @@ class Person:
         self.interactions += 1
 
     def photograph(self, name: str, place: Any = None) -> None:
-        """A picture of the window, scrolled to a place."""
+        """A picture of the window, scrolled to a place, once the pictures in it have come."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         if place is not None:
             place.scroll_into_view_if_needed()
+        self.page.wait_for_function(PICTURES_IN_VIEW_HAVE_COME)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def shut_down(self) -> None:

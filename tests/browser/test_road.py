@@ -122,7 +122,7 @@ def test_6_the_grid_is_opened_and_another_weight_chosen(person: Person):
     person.run_all()
     grid = person.page.get_by_role("region", name="Grid of pictures")
     grid.get_by_role("grid").first.wait_for()
-    person.photograph("6_grid", grid)
+    person.photograph("6_grid", grid.get_by_role("row").first)
     slider = grid.get_by_role("slider").first
     slider.focus()
     slider.press("ArrowRight")

@@ -1,7 +1,7 @@
 """What bad input may lead to, stated once: a right result, or an error that says in words what is wrong and what to do.
 
 Never another exception, never a changed or lost file, never a hang, never more memory than the input deserves. Chance
-draws the cases. Its seed is printed; `FUZZ_SEED=123 pytest tests/fuzz` draws the same ones again.
+draws the cases. Its seed is printed; `FUZZ_SEED=123 pytest tests/fuzz` draws other ones.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any
 
 from lora_nb.errors import LoraNbError, Problem, ProblemsError
 
-SEED = int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("FUZZ_SEED", 1))
 SECONDS = 10  # that one case may take
 MOST_MEMORY = 1 << 30  # bytes that one case may take
 LONGEST_ERROR = 12_000  # characters that somebody may have to read

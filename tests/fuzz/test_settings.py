@@ -72,6 +72,11 @@ def test_thousands_of_mistakes_are_counted_and_a_few_explained():
     assert len(outcome.error.problems) == 21
 
 
+def test_half_of_a_character_is_refused_by_the_settings_name():
+    with pytest.raises(ConfigError, match=r"optimizer\.arguments: It holds characters that are no text"):
+        change_settings(TrainConfig(), {"optimizer.arguments": {"a": "\ud800"}})
+
+
 def test_a_huge_file_is_not_read(tmp_path):
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(1 << 40)

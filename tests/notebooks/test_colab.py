@@ -46,7 +46,7 @@ print(len(add_adapter(model, AdapterConfig(), seed=0)["lora_unet"]))
 """
 # everything a notebook shows that has a project: module and function
 MAKERS = ["presets.choose_preset", "form.edit_settings", "importing.import_settings", "outlook.show_outlook"]
-MAKERS += ["board.edit_dataset", "captions.edit_captions", "tagger.tag_pictures"]
+MAKERS += ["board.edit_dataset", "captions.edit_captions", "tagger.tag_pictures", "panel.show_panel"]
 
 
 def test_the_versions_are_colabs(colab_python: Path):

@@ -5,7 +5,7 @@ const ROW_LABEL = 84; // px that the labels of the rows take
 const SMALLEST_CELL = 84; // px: below this, the grid scrolls sideways
 const LARGEST_CELL = 260;
 const LENS = 360; // px: the enlarged picture beside the pointer
-const BLANK = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"; // instead of a broken picture's sign
+const BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="; // until a picture comes
 const KEYS = "Arrow keys: move. Enter: full size. C: compare two. Page up, page down: prompts. Esc: close.";
 
 /**

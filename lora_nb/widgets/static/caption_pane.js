@@ -194,12 +194,13 @@ export function makeCaptionPane(store, kernel) {
     const at = store.shown.indexOf(store.current);
     const about = ` · ${store.current.width} × ${store.current.height} · ${at + 1} of ${store.shown.length}`;
     if (where.textContent !== store.current.name + about) where.replaceChildren(element("b", {}, store.current.name), about);
-    const [number, cut] = store.tokens.get(store.current.file) ?? [0, ""];
+    const counted = store.tokens.get(store.current.file);
+    const [number, cut] = counted ?? [0, ""];
     const share = Math.min(1, number / store.most);
     meter.classList.toggle("over", number > store.most);
     meter.replaceChildren(
       element("span", { class: "cap-bar", "aria-hidden": "true" }, element("span", { style: `width: ${100 * share}%` })),
-      `${number} of ${store.most} tokens` + (cut ? `: cut at “${cut}”` : "") + (store.tokenNote ? `. ${store.tokenNote}` : ""),
+      `${counted ? number : "…"} of ${store.most} tokens` + (cut ? `: cut at “${cut}”` : "") + (store.tokenNote ? `. ${store.tokenNote}` : ""),
     );
     saving.textContent = entry.conflict ? "not saved" : store.outbox.has(store.current.file) ? "saving…" : "saved";
     renderConflict(entry);
