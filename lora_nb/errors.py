@@ -70,6 +70,10 @@ class TrainingError(LoraNbError):
     """A training run that cannot go on."""
 
 
+class BadLossError(TrainingError):
+    """A loss or a gradient that is infinite or no number; the weights are as they were before that step."""
+
+
 class MissingPackageError(LoraNbError):
     """An optional package that the chosen setting needs."""
 

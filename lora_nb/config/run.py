@@ -28,6 +28,16 @@ class RunConfig(Section):
         ge=1,
         le=256,
     )
+    micro_batch_size: int = setting(
+        0,
+        "Pictures at once",
+        "A batch is worked through in pieces of so many pictures, whose gradients are added up: less memory, slower, "
+        "the same steps and the same LoRA. 0 takes the whole batch at once.",
+        kohya="(none)",
+        advanced=True,
+        ge=0,
+        le=256,
+    )
     precision: Literal["fp32", "fp16", "bf16"] = setting(
         "fp32",
         "Precision",
@@ -144,4 +154,34 @@ class RunConfig(Section):
         advanced=True,
         ge=1,
         le=100,
+    )
+    keep_checkpoint_every_n_steps: int = setting(
+        0,
+        "Keep a checkpoint every n steps",
+        "Of every n steps, the first checkpoint stays beside the last ones, and after the end: its lora.safetensors "
+        "can be trained further with adapter.continue_from. 0 keeps only the last ones.",
+        kohya="(none)",
+        advanced=True,
+        ge=0,
+        le=100_000,
+    )
+    on_out_of_memory: Literal["stop", "slower", "coarser"] = setting(
+        "stop",
+        "When memory runs out",
+        "stop: the run ends and says what to change. slower: it takes fewer pictures at once, then gradient "
+        "checkpointing, and goes on from its last step; the LoRA is the same. coarser: if that is not enough, the "
+        "optimizer's memory goes to 8 bits and the base model to 8, then 4; the LoRA is about as good. Each change is "
+        "told. With several GPUs it always stops.",
+        kohya="(none)",
+        advanced=True,
+    )
+    on_bad_loss: Literal["stop", "lower_rate"] = setting(
+        "stop",
+        "When the loss breaks",
+        "A loss or a gradient that is infinite or no number would spoil the LoRA, so that step is never taken. stop: "
+        "the run ends and names the pictures. lower_rate: it goes back to its last checkpoint, and on with half the "
+        "learning rate, at most four times. (In fp16, gradients that overflow are left out, and the loss is scaled "
+        "down, whatever is set here.) With several GPUs it always stops.",
+        kohya="(none)",
+        advanced=True,
     )

@@ -45,5 +45,10 @@ def split_dataset(dataset: Dataset, config: TrainConfig) -> Split:
 
 
 def hash_picture(item: ImageItem) -> str:
-    """A hash of the picture file: another picture has another one."""
-    return hashlib.sha256(item.path.read_bytes()).hexdigest()
+    """A hash of the picture file: another picture has another one. Raises DatasetError if the file is gone."""
+    try:
+        return hashlib.sha256(item.path.read_bytes()).hexdigest()
+    except OSError as error:
+        found = f"It was there a moment ago, and cannot be read now ({error.strerror})."
+        problem = Problem(item.name, found, "Put it back, or start again without it.")
+        raise DatasetError("A picture is gone.", [problem]) from error

@@ -19,7 +19,8 @@ from lora_nb.forecast.stages import BatchShape, play_caching, play_pictures, pla
 from lora_nb.models.base import DiffusionModel
 
 LOADING = {"precision", "offload"}  # of the run's settings, what the model itself looks like
-STEPPING = {*LOADING, "batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "channels_last"}
+BATCHES = {"batch_size", "micro_batch_size", "gradient_accumulation_steps"}
+STEPPING = {*LOADING, *BATCHES, "gradient_checkpointing", "channels_last"}
 
 
 @dataclass(frozen=True)

@@ -146,5 +146,6 @@ def make_batches_like(model: DiffusionModel, shape: BatchShape, config: TrainCon
     item = ImageItem(Path(f"{CAPTION}.png"), *size, CAPTION, True, shape.pictures, CAPTION)
     latents = torch.zeros(latent_channels(model), *(side // model.latent_factor for side in reversed(size)))
     image = CachedImage(item, Fit(Bucket(*size), size, 0, 0), latents, latents)
-    group = tuple(View(0, 1, look) for look in range(shape.pictures))
+    pieces = max(1, 2 // config.run.gradient_accumulation_steps) * (config.run.micro_batch_size or shape.pictures)
+    group = tuple(View(0, 1, look) for look in range(min(shape.pictures, pieces)))
     return make_batches([image], [group] * min(config.run.gradient_accumulation_steps, 2), config, step=1)

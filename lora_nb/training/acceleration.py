@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from lora_nb.errors import TrainingError
+from lora_nb.errors import BadLossError
 from lora_nb.models.base import PRECISIONS
 
 T = TypeVar("T")
@@ -111,21 +111,30 @@ class Engine:
     def step(self, optimizer: Optimizer, parameters: list[Parameter], longest: float) -> tuple[float, bool]:
         """Move the parameters by the gradients of all processes, cut to a length of at most `longest` (0: uncut).
 
-        Returns the gradient's length before that, and whether the step was taken: in fp16 it may have overflowed.
+        Returns the gradient's length before that, and whether the step was taken: not if it is infinite or no number.
+        In fp16 that happens now and then, when the gradients overflow; else something is broken.
         """
         self._add_up_gradients(parameters)
         self._scaler.unscale_(optimizer)
         length = float(nn.utils.clip_grad_norm_(parameters, longest or math.inf))
-        self._scaler.step(optimizer)
-        self._scaler.update()
-        taken = not self._scaler.is_enabled() or math.isfinite(length)
+        taken = math.isfinite(length)
+        if self._scaler.is_enabled():
+            self._scaler.step(optimizer)
+            self._scaler.update()
+        elif taken:
+            optimizer.step()
         self._skipped = 0 if taken else self._skipped + 1
         if self._skipped >= MOST_SKIPPED:
-            raise TrainingError(
+            raise BadLossError(
                 f"The gradients overflowed in {MOST_SKIPPED} steps in a row, so nothing is learned any more. Set "
                 "run.precision to bf16 or fp32, or lower optimizer.learning_rate, and train again."
             )
         return length, taken
+
+    @property
+    def overflows(self) -> bool:
+        """Whether gradients may overflow without anything being wrong: in fp16."""
+        return bool(self._scaler.is_enabled())
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step depends on: the scale of the loss."""

@@ -100,15 +100,21 @@ class Turn:
                 yield groups[0], 0, 0.0, (0, 0)
 
 
+def cut_groups(groups: list[Group], most: int) -> list[Group]:
+    """Cut batches into pieces of at most so many pictures; 0 leaves them whole."""
+    return [tuple(piece) for group in groups for piece in chunks(list(group), most)] if most else groups
+
+
 def make_batches(
     images: list[CachedImage], groups: list[Group], config: TrainConfig, step: int, turn: Turn | None = None
 ) -> Iterator[Batch]:
     """Make the batches of one step, or this process's turn of them.
 
     Noise and noise level are a function of (seed, step, place in the step); what is seen and read of a picture is one
-    of (seed, epoch, picture, look).
+    of (seed, epoch, picture, look). So neither changes when batches are cut into smaller pieces.
     """
-    for group, first, share, number in (turn or Turn()).parts(groups):
+    pieces = cut_groups(groups, config.run.micro_batch_size)
+    for group, first, share, number in (turn or Turn()).parts(pieces):
         chosen = [images[view.position] for view in group]
         places = range(first, first + len(group))
         generators = [make_generator(config.run.seed, "example", step, place) for place in places]

@@ -16,6 +16,7 @@ from lora_nb.dataset.buckets import Fit, at_resolution, fit_image, fit_picture, 
 from lora_nb.dataset.held_out import hash_picture
 from lora_nb.dataset.images import Dataset, ImageItem, open_picture
 from lora_nb.dataset.masks import open_mask
+from lora_nb.errors import DatasetError, Problem
 from lora_nb.models.base import DiffusionModel
 from lora_nb.training.entries import read_entry, write_entry
 
@@ -60,7 +61,11 @@ def cache_dataset(
             def encode(mirror: bool, item: ImageItem = item, stored: Fit = stored) -> tuple[Tensor, Tensor]:
                 name = f"{CACHE_VERSION}/{contents[item]}/{stored}/{vae}" + ("/mirrored" if mirror else "")
                 path = folder / "latents" / f"{hashlib.sha256(name.encode()).hexdigest()}.safetensors"
-                tensors = _read_latents(path) or _make_latents(model, item, stored, path, mirror)
+                tensors = _read_latents(path)
+                if tensors is None:
+                    tensors = _make_latents(model, item, stored, mirror)
+                    refuse_change(item, contents[item])  # else its name would lie about what it holds
+                    write_entry(path, tensors)
                 return tensors["mean"], tensors["std"]
 
             mirrored = encode(mirror=True) if data.flip else None
@@ -68,6 +73,13 @@ def cache_dataset(
             images.append(CachedImage(item, fit, *encode(mirror=False), mirrored, stored, mask, number))
             on_progress(len(images), total)
     return images
+
+
+def refuse_change(item: ImageItem, content: str) -> None:
+    """Raise DatasetError if a picture is not what it was when the work on it began."""
+    if hash_picture(item) != content:
+        problem = Problem(item.name, "It was edited while the run was being prepared.", "Start the run again.")
+        raise DatasetError("A picture has changed.", [problem])
 
 
 def fingerprint_module(module: torch.nn.Module) -> str:
@@ -101,10 +113,8 @@ def _read_latents(path: Path) -> dict[str, Tensor] | None:
     return tensors if tensors and tensors.keys() == {"mean", "std"} else None
 
 
-def _make_latents(model: DiffusionModel, item: ImageItem, fit: Fit, path: Path, mirror: bool) -> dict[str, Tensor]:
+def _make_latents(model: DiffusionModel, item: ImageItem, fit: Fit, mirror: bool) -> dict[str, Tensor]:
     pixels = to_pixels(item, fit)
     with torch.no_grad():
         mean, std = model.encode_pictures((pixels.flip(-1) if mirror else pixels)[None])
-    tensors = {"mean": mean[0].float().cpu().contiguous(), "std": std[0].float().cpu().contiguous()}
-    write_entry(path, tensors)
-    return tensors
+    return {"mean": mean[0].float().cpu().contiguous(), "std": std[0].float().cpu().contiguous()}

@@ -1,6 +1,7 @@
 """Between two steps: saves checkpoints, and answers what the outside has asked of the run."""
 
 import time
+import traceback
 from dataclasses import dataclass, field
 
 from lora_nb.training.checkpoints import checkpoint_name, remove_old, write_checkpoint
@@ -10,8 +11,10 @@ from lora_nb.training.events import CheckpointSaved, RunContinued, RunPaused
 from lora_nb.training.learner import Learner
 from lora_nb.training.output import RunOutput
 from lora_nb.training.requests import Request, StopAsked, take_requests
+from lora_nb.training.setbacks import is_out_of_memory
 from lora_nb.training.snapshots import restore, snapshot
 
+EVENTS = "events.jsonl"
 LOOK_EVERY = 0.2  # seconds, while the run is paused
 LIFE_EVERY = 30.0  # seconds between two signs of life
 
@@ -25,6 +28,7 @@ class Caretaker:
     _shown: float = field(default=0.0, init=False)  # when the last sign of life was given
     _saved_step: int = field(default=0, init=False)
     _saved_at: float = field(default=0.0, init=False)  # on the run's watch
+    _last: tuple[int, int, int] = field(default=(0, 0, 0), init=False)  # step, epoch, bytes of events that told of it
 
     def go_back(self) -> tuple[int, int]:
         """Bring the learner to the checkpoint that the run goes on from, if any. Returns the step and the epoch."""
@@ -34,38 +38,58 @@ class Caretaker:
             return 0, 0
         restore(self.learner, checkpoint.folder)
         self._saved_step = checkpoint.step
+        self._last = checkpoint.step, checkpoint.epoch, int(checkpoint.facts["events"])
         return checkpoint.step, checkpoint.epoch
 
     def attend(self, step: int, epoch: int) -> None:
         """Save a checkpoint if it is time, and answer what was asked since the last step. Raises StopAsked."""
         self._show_life()
+        self._remember(step, epoch)
         requests = self._take()
         if self._is_time(step) or {"stop", "pause", "save_now"} & set(requests):
-            self.save_checkpoint(step, epoch)
+            self.save_checkpoint()
         if "pause" in self._answer(requests, step, epoch):
             self._wait(step, epoch)
 
-    def save_checkpoint(self, step: int, epoch: int) -> None:
-        """Write down everything that is needed to go on after this step."""
+    def save_checkpoint(self) -> None:
+        """Write down everything that is needed to go on after the last step.
+
+        What follows the last step of an epoch, its LoRA and pictures, is done again then, and told again.
+        """
         output, run = self.output, self.output.config.run
+        step, epoch, events = self._last
         if step == self._saved_step or not output.team.is_first:
             return
         started, place = time.monotonic(), output.folder / "checkpoints"
+        flush_events(output.folder / EVENTS)
         facts = {
             "step": step,
             "epoch": epoch,
             "steps": output.plan.steps,
             "seconds": output.watch.seconds,
-            "events": flush_events(output.folder / "events.jsonl"),
+            "events": events,
             "started_at": output.started_at,
             "session_id": output.session_id,
             "config": output.config.model_dump(mode="json"),
         }
         size = write_checkpoint(place, step, snapshot(self.learner, facts))
-        remove_old(place, step, run.keep_checkpoints)
+        remove_old(place, step, run.keep_checkpoints, run.keep_checkpoint_every_n_steps)
         self._saved_step, self._saved_at = step, output.watch.seconds
         seconds = time.monotonic() - started
         output.on_event(CheckpointSaved(step, epoch, str(place / checkpoint_name(step)), size, seconds))
+
+    def save_after(self, error: Exception) -> None:
+        """If the run may go on after this error, keep what was learned before it."""
+        allowed = self.output.config.run.on_out_of_memory != "stop"
+        if allowed and is_out_of_memory(error) and self.learner.is_whole:
+            traceback.clear_frames(error.__traceback__)  # what was computed so far holds much memory
+            self.learner.optimizer.zero_grad()
+            self.save_checkpoint()
+
+    def _remember(self, step: int, epoch: int) -> None:
+        events = self.output.folder / EVENTS
+        if self._last[0] != step and self.output.team.is_first:
+            self._last = step, epoch, events.stat().st_size if events.exists() else 0
 
     def _is_time(self, step: int) -> bool:
         run = self.output.config.run

@@ -107,12 +107,39 @@ def find_damage(folder: Path) -> str:
     return ""
 
 
-def remove_old(place: Path, step: int, keep: int) -> None:
-    """Keep the last few checkpoints up to this step. Later ones are damaged: the run came back from before them."""
-    folders = list_checkpoints(place)
-    later = [folder for folder in folders if folder.name > checkpoint_name(step)]
-    for folder in later + [folder for folder in folders if folder not in later][keep:]:
-        remove(folder)
+def remove_old(place: Path, step: int, keep: int, every: int = 0) -> None:
+    """Keep the last few checkpoints up to this step, and of every so many steps the first one (0: none of these).
+
+    Later ones are damaged: the run came back from before them.
+    """
+    folders = [folder for folder in list_checkpoints(place) if folder.name <= checkpoint_name(step)]
+    stays = {*folders[:keep], *milestones(folders, every)}
+    for folder in list_checkpoints(place):
+        if folder not in stays:
+            remove(folder)
+
+
+def milestones(folders: Iterable[Path], every: int) -> list[Path]:
+    """Of every so many steps, the first checkpoint. Those of the first steps are none: little is learned in them."""
+    first: dict[int, Path] = {}
+    for folder in sorted(folders) if every else ():
+        first.setdefault(step_of(folder) // every, folder)
+    return [folder for stretch, folder in first.items() if stretch]
+
+
+def step_of(folder: Path) -> int:
+    """step-00000012 => 12"""
+    return int(folder.name.removeprefix("step-"))
+
+
+def remove_all(place: Path, every: int) -> None:
+    """Once a run is finished, its checkpoints go, but for those that are kept for good."""
+    stays = milestones(list_checkpoints(place), every)
+    for folder in list_checkpoints(place):
+        if folder not in stays:
+            remove(folder)
+    if not stays:
+        remove(place)
 
 
 def remove(folder: Path) -> None:

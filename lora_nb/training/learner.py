@@ -31,12 +31,15 @@ class Learner:
     optimizer: Optimizer
     lr_scheduler: LRScheduler
     average: WeightAverage
+    is_whole: bool = True  # False while a step is being taken: an error then leaves it between two steps
 
     def step(self) -> tuple[float, dict[str, float]]:
         """Move the small matrices by the gradients that were added up.
 
-        Returns the gradient's length, 0 if the step was left out, and the learning rates by the group's name.
+        Returns the gradient's length and the learning rates by the group's name. A step whose length is infinite or no
+        number is left out; in fp16 that is ordinary, and its length is given as 0.
         """
+        self.is_whole = False
         grad_norm, taken = self.engine.step(self.optimizer, self.parameters, self.config.optimizer.max_grad_norm)
         scale_weight_norms(self.model, self.config.adapter.scale_weight_norms)
         rates = current_rates(self.optimizer)
@@ -44,7 +47,8 @@ class Learner:
             self.lr_scheduler.step()
             self.average.update()
         self.optimizer.zero_grad()
-        return grad_norm if taken else 0.0, rates
+        self.is_whole = True
+        return 0.0 if self.engine.overflows and not taken else grad_norm, rates
 
     @contextmanager
     def final_weights(self) -> Iterator[None]:

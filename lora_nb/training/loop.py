@@ -5,8 +5,8 @@ was added: the error of its answer says which way to move its weights. Here the 
 small matrices beside its layers, the LoRA, are moved.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,15 +14,15 @@ from torch import Tensor
 from lora_nb.adapters.dropout import set_dropout_time, without_dropout
 from lora_nb.adapters.kinds import remove_adapter
 from lora_nb.config import TrainConfig
-from lora_nb.errors import TrainingError
 from lora_nb.models.base import DiffusionModel
 from lora_nb.training.acceleration import Engine, Team
 from lora_nb.training.batches import Batch, Turn, count_steps, epoch_steps, make_batches
+from lora_nb.training.broken_loss import check_finite
 from lora_nb.training.cache import CachedImage
 from lora_nb.training.caretaker import Caretaker
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.events import OnEvent, StepDone, ValidationDone
-from lora_nb.training.learner import make_learner
+from lora_nb.training.learner import Learner, make_learner
 from lora_nb.training.losses import loss_weight, mean_over, measure_error
 from lora_nb.training.noise import draw_noise, perturb_input
 from lora_nb.training.output import RunOutput
@@ -95,18 +95,12 @@ def train(
         for epoch in range(first_epoch, run.epochs + 1):
             for groups in epoch_steps(images, config, epoch, team.size, done=step):
                 step += 1
-                losses = torch.zeros(2, device=model.device)  # what is minimised, and the plain error
-                batches = list(make_batches(images, groups, config, step, turn))
-                for batch in batches:
-                    set_dropout_time(model, step, *batch.turn)
-                    with engine.autocast():  # half precision where it is safe, if the settings ask for it
-                        loss, raw_loss = training_loss(model, batch, config, encode_captions)
-                    losses += torch.stack([loss.detach(), raw_loss]) * batch.share
-                    engine.backward(loss * batch.share)  # the gradients of several batches add up to one step
-
+                batches = partial(make_batches, images, groups, config, step, turn)
+                losses = add_up_gradients(learner, batches(), encode_captions, step)
                 loss_sum, raw_sum = team.add_up(losses).tolist()  # waits for the GPU: once a step, not once a batch
-                check_finite(loss_sum, batches, step)
-                grad_norm, rates = learner.step()  # moves the LoRA
+                check_finite("loss", loss_sum, step, model, config, batches)
+                grad_norm, rates = learner.step()  # moves the LoRA, if the gradients are finite, too
+                check_finite("length of the gradients", grad_norm, step, model, config, batches)
                 rate, *_ = rates.values()
                 on_event(StepDone(step, epoch, loss_sum, raw_sum, rate, grad_norm, output.watch.seconds, rates))
                 caretaker.attend(step, epoch)
@@ -120,9 +114,25 @@ def train(
             with learner.final_weights():
                 output.save_lora(model, step, epoch)
         return "stopped"
+    except Exception as error:
+        caretaker.save_after(error)  # if the run may go on after it
+        raise
     finally:
         slow_down(model)
         remove_adapter(model)
+
+
+def add_up_gradients(learner: Learner, batches: Iterable[Batch], encode_captions: CaptionEncoder, step: int) -> Tensor:
+    """Go forward and backward through a step's batches. Returns their loss and their plain error: (2,)"""
+    model, config, engine = learner.model, learner.config, learner.engine
+    losses = torch.zeros(2, device=model.device)
+    for batch in batches:
+        set_dropout_time(model, step, *batch.turn)
+        with engine.autocast():  # half precision where it is safe, if the settings ask for it
+            loss, raw_loss = training_loss(model, batch, config, encode_captions)
+        losses += torch.stack([loss.detach(), raw_loss]) * batch.share
+        engine.backward(loss * batch.share)  # the gradients of several batches add up to one step
+    return losses
 
 
 def keep(model: DiffusionModel, output: RunOutput, step: int, epoch: int) -> None:
@@ -148,13 +158,3 @@ def judge(
             return training_loss(model, batch, config, encode_captions)[1]
 
     return validation_loss(model, list(held_out), config, raw_loss)
-
-
-def check_finite(loss: float, batches: list[Batch], step: int) -> None:
-    """Stop before a broken loss spoils the weights: nothing learned so far is lost, the last LoRA is on disk."""
-    if not math.isfinite(loss):
-        pictures = ", ".join(dict.fromkeys(name for batch in batches for name in batch.names))
-        raise TrainingError(
-            f"The loss became {loss} at step {step} (pictures: {pictures}). The LoRAs saved before are intact. "
-            "Lower optimizer.learning_rate, or set run.precision to bf16 or fp32, and train again."
-        )

@@ -18,8 +18,9 @@ from lora_nb.models.base import DiffusionModel, putting_back_to_sleep
 from lora_nb.sampling import generate
 from lora_nb.training.acceleration import Team
 from lora_nb.training.checkpoints import Checkpoint
-from lora_nb.training.events import ImageSampled, LoraSaved, OnEvent
+from lora_nb.training.events import ImageSampled, LoraSaved, OnEvent, ProblemFound
 from lora_nb.training.requests import pending_requests
+from lora_nb.training.setbacks import is_out_of_memory
 from lora_nb.training.stopwatch import Stopwatch
 
 
@@ -78,10 +79,20 @@ class RunOutput:
         """Draw every sample prompt with the LoRA as it is now. Does not touch the training's own chance.
 
         A model that is cut up draws in all processes at once, because it takes all of them; the first one saves. When
-        the run is asked to stop, the pictures that are left are not drawn.
+        the run is asked to stop, the pictures that are left are not drawn. No run ends for want of memory to draw with.
         """
         if not (self.team.is_first or self.team.shards):
             return
+        try:
+            self._draw_all(model, step, epoch, at_step)
+        except Exception as error:
+            if self.team.shards or not is_out_of_memory(error):
+                raise
+            message = f"There was no memory to draw sample pictures after step {step}. The training goes on without."
+            fix = "Make samples.width and samples.height smaller, or set samples.every_n_epochs to 0."
+            self.on_event(ProblemFound("samples", message, fix, "warning"))
+
+    def _draw_all(self, model: DiffusionModel, step: int, epoch: int, at_step: bool) -> None:
         shared = self.config.samples.model_dump(exclude={"prompts", "every_n_epochs"})
         when = f"step-{step:08d}" if at_step else f"epoch-{epoch:04d}"
         with putting_back_to_sleep(model):

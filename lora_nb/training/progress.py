@@ -35,8 +35,7 @@ class ProgressBar:
             print(f"{event.run}: {event.steps} steps in {event.epochs} epochs, on {event.device}, {event.precision}")
             self._open(event.steps, event.epochs)
         elif isinstance(event, RunContinued):
-            if self._bar is None:
-                self._open(event.steps, event.epochs, event.step)
+            self._open(event.steps, event.epochs, event.step)
         elif isinstance(event, RunPaused):
             self._bar.set_description("paused")
         elif isinstance(event, StepDone):
@@ -56,6 +55,10 @@ class ProgressBar:
     def _open(self, steps: int, epochs: int, done: int = 0) -> None:
         from tqdm.auto import tqdm
 
+        if self._bar is not None:  # the run has paused, or gone back
+            self._bar.n = done
+            self._bar.refresh()
+            return
         self._epochs = epochs
         self._bar = tqdm(total=steps, initial=done, unit="step", mininterval=1.0, dynamic_ncols=True)
 

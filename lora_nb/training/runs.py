@@ -1,7 +1,10 @@
 """One run from a project folder to LoRA files, or what is left of it: load, check, cache, train."""
 
-from dataclasses import dataclass
+import gc
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from lora_nb.config import DataConfig, TrainConfig
 from lora_nb.config_file import load_config, save_config
@@ -12,28 +15,31 @@ from lora_nb.dataset.images import Dataset, scan_images
 from lora_nb.dataset.long_captions import find_long_captions
 from lora_nb.dataset.steps import StepPlan, plan_steps
 from lora_nb.environment import Machine, find_machine, installed_versions
-from lora_nb.errors import ConfigError, DatasetError, Problem, TrainingError
+from lora_nb.errors import BadLossError, ConfigError, DatasetError, Problem, TrainingError
 from lora_nb.models.base import DiffusionModel, load_model
 from lora_nb.models.weighted import strip_weights
 from lora_nb.project import Project
 from lora_nb.training.acceleration import Team, find_team
 from lora_nb.training.cache import CachedImage, cache_dataset
-from lora_nb.training.checkpoints import Checkpoint, remove
+from lora_nb.training.checkpoints import Checkpoint, find_checkpoint, remove_all
 from lora_nb.training.conditioning import CaptionEncoder
 from lora_nb.training.continuing import BEGINNING, WayOn, find_folder, find_way_on, go_back, write_beginning
+from lora_nb.training.event_log import read_events
 from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunContinued, RunFinished, RunStarted, tell
 from lora_nb.training.loop import train
 from lora_nb.training.losses import check_prediction
-from lora_nb.training.mirror import mirrored
+from lora_nb.training.mirror import Mirror, mirrored
 from lora_nb.training.mirror_place import check_mirror
 from lora_nb.training.optimizers import check_optimizer
 from lora_nb.training.output import RunOutput
 from lora_nb.training.progress import ProgressBar, progress_of
 from lora_nb.training.recording import take_on
 from lora_nb.training.requests import interrupts_as_requests, unless_stopped
+from lora_nb.training.setbacks import WayOut, find_way_out
 from lora_nb.training.sharding import check_sharding, load_beside_gpu
 from lora_nb.training.speed import check_speed
 
+OF_THE_MODEL = {"run.quantization", "run.offload"}  # settings with which it is loaded anew
 OTHER_NAME = "Choose another name, or go on with it: lora-nb continue"
 
 
@@ -107,45 +113,81 @@ class Material:
 
 
 def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Path:
-    """Do a whole run, or what is left of it."""
-    folder, config, team = job.folder, job.config, job.team
-    checkpoint = job.way_on.checkpoint if job.way_on else None
+    """Do a whole run, or what is left of it; after a setback that its settings allow for, go on with changed ones."""
+    folder, team = job.folder, job.team
+    on_event = on_event or ProgressBar()
+    lowered = 0  # how often the learning rate was
     with (
         take_on(folder, team, job.prepared) as tell_log,
-        mirrored(job.project, folder, config, team.is_first) as mirror,
+        mirrored(job.project, folder, job.config, team.is_first) as mirror,
     ):
-        if job.way_on and team.is_first:
-            go_back(folder, checkpoint)
         if job.way_on is None and team.is_first:
-            refuse_mirror(job.project, config, folder.name)
-            save_config(config, folder / "config.json")
-        tell_log(Preparing("model"))
-        dataset = scan_images(job.project.images)
-        refuse_problems(dataset, config, job.machine)
-        if team.shards and (problems := check_sharding(config)):
-            raise ConfigError("This base model cannot be cut up over several processes.", problems)
-        plan = plan_steps(dataset, config, team.size)
-        if checkpoint:
-            check_length(plan, checkpoint)
-        model = model or load_for(team, config, job.machine)
-        if problems := check_prediction(config.loss, model.objective.prediction):
-            raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
-        material = prepare(job.project, dataset, config, model, team, unless_stopped(folder, tell_log))
-        if team.is_first and not (folder / BEGINNING).exists():
-            write_beginning(folder, job.project, dataset, config)
-        on_event = tell(tell_log, on_event or ProgressBar()) if team.is_first else tell()
-        on_event = mirror.beside(on_event) if mirror else on_event
-        output = RunOutput(
-            folder, job.project.name, config, material.training, plan, on_event, team, checkpoint=checkpoint
-        )
-        if checkpoint:
-            on_event(RunContinued(checkpoint.step, checkpoint.epoch, checkpoint.name, plan.steps, config.run.epochs))
-        else:
-            on_event(start_of(folder.name, plan, model, config))
-        for problem in [*(job.way_on.remarks if job.way_on else ()), *check_lengths(material.training, config, model)]:
-            on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
-        finish(job, model, material, output)
-    return folder
+            refuse_mirror(job.project, job.config, folder.name)
+            save_config(job.config, folder / "config.json")
+        while True:
+            try:
+                train_on(job, model, tell(tell_log, on_event), tell_log, mirror)
+                return folder
+            except Exception as error:
+                device = str(team.device or job.machine.device) if model is None else str(model.device)
+                way_out = find_way_out(error, job.config, device, lowered) if team.size == 1 else None
+                if way_out is None:
+                    raise
+                lowered += isinstance(error, BadLossError)
+            job, model = take_way_out(job, model, way_out)
+
+
+def take_way_out(job: Job, model: DiffusionModel | None, way_out: WayOut) -> tuple[Job, DiffusionModel | None]:
+    """The same run with changed settings, from its newest whole checkpoint; and its model, if it can still be used."""
+    save_config(way_out.config, job.folder / "config.json")
+    checkpoint, damage = find_checkpoint(job.folder / "checkpoints")
+    told = [*(job.way_on.remarks if job.way_on else ()), way_out.remark, *damage]
+    if way_out.changes.keys() & OF_THE_MODEL:
+        model = None
+    free_memory()
+    return replace(job, config=way_out.config, way_on=WayOn(way_out.config, checkpoint, told)), model
+
+
+def train_on(
+    job: Job, model: DiffusionModel | None, on_event: OnEvent, tell_log: OnEvent, mirror: Mirror | None
+) -> None:
+    """Do a run from its beginning or its checkpoint, once everything is there that it needs."""
+    folder, config, team = job.folder, job.config, job.team
+    checkpoint = job.way_on.checkpoint if job.way_on else None
+    if job.way_on and team.is_first:
+        go_back(folder, checkpoint)
+    tell_log(Preparing("model"))
+    dataset = scan_images(job.project.images)
+    refuse_problems(dataset, config, job.machine)
+    if team.shards and (problems := check_sharding(config)):
+        raise ConfigError("This base model cannot be cut up over several processes.", problems)
+    plan = plan_steps(dataset, config, team.size)
+    if checkpoint:
+        check_length(plan, checkpoint)
+    model = model or load_for(team, config, job.machine)
+    if problems := check_prediction(config.loss, model.objective.prediction):
+        raise ConfigError("Some of the settings cannot act on what this model predicts.", problems)
+    if team.is_first and not (folder / BEGINNING).exists():
+        write_beginning(folder, job.project, dataset, config)
+    material = prepare(job.project, dataset, config, model, team, unless_stopped(folder, tell_log))
+    on_event = on_event if team.is_first else tell()
+    on_event = mirror.beside(on_event) if mirror else on_event
+    output = RunOutput(folder, job.project.name, config, material.training, plan, on_event, team, checkpoint=checkpoint)
+    if checkpoint:
+        on_event(RunContinued(checkpoint.step, checkpoint.epoch, checkpoint.name, plan.steps, config.run.epochs))
+    else:
+        on_event(start_of(folder.name, plan, model, config))
+    for problem in [*untold_remarks(job), *check_lengths(material.training, config, model)]:
+        on_event(ProblemFound(problem.where, problem.message, problem.fix, problem.severity))
+    finish(job, model, material, output)
+
+
+def untold_remarks(job: Job) -> list[Problem]:
+    """What is to be said about how the run goes on, and is not in its events yet."""
+    remarks = job.way_on.remarks if job.way_on else []
+    events = read_events(job.folder / "events.jsonl") if remarks else ()
+    told = {(event.where, event.message) for event in events if isinstance(event, ProblemFound)}
+    return [problem for problem in remarks if (problem.where, problem.message) not in told]
 
 
 def finish(job: Job, model: DiffusionModel, material: Material, output: RunOutput) -> None:
@@ -160,7 +202,7 @@ def finish(job: Job, model: DiffusionModel, material: Material, output: RunOutpu
         )
     on_event(RunFinished(outcome, output.watch.seconds, installed_versions()))
     if outcome == "finished" and job.team.is_first:
-        remove(job.folder / "checkpoints")
+        remove_all(job.folder / "checkpoints", config.run.keep_checkpoint_every_n_steps)
 
 
 def check_length(plan: StepPlan, checkpoint: Checkpoint) -> None:
@@ -222,6 +264,13 @@ def check_lengths(dataset: Dataset, config: TrainConfig, model: DiffusionModel) 
 def as_it_is(data: DataConfig) -> DataConfig:
     """The settings with which held-out pictures are seen: at one resolution, always the same way."""
     return data.model_copy(update={"extra_resolutions": (), "flip": False, "random_crop": False})
+
+
+def free_memory() -> None:
+    """Give back what the last attempt took, before the model is loaded once more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def load_for(team: Team, config: TrainConfig, machine: Machine) -> DiffusionModel:

@@ -36,7 +36,11 @@ def snapshot(learner: Learner, facts: dict[str, Any]) -> Iterator[tuple[str, byt
 
 
 def restore(learner: Learner, folder: Path) -> None:
-    """Bring a fresh learner, made with the same settings, to where the snapshot in this folder was taken."""
+    """Bring a fresh learner, made with the same settings, to where the snapshot in this folder was taken.
+
+    With another learning rate, it goes on at the same place of its schedule; another optimizer starts afresh, because
+    it does not understand what the first one remembers.
+    """
     stored, matrices = load_file(folder / LORA), _matrices(learner)
     lost = [name for name, tensor in matrices.items() if name not in stored or stored[name].shape != tensor.shape]
     if lost:
@@ -48,8 +52,12 @@ def restore(learner: Learner, folder: Path) -> None:
         for name, tensor in matrices.items():
             tensor.copy_(stored[name])
     tensors, device = load_file(folder / TENSORS), learner.model.device
-    packed = json.loads((folder / VALUES).read_text())["state"]
-    _bring_back(learner, {name: unpack(part, tensors, device) for name, part in packed.items()})
+    facts = json.loads((folder / VALUES).read_text())
+    state = {name: unpack(part, tensors, device) for name, part in facts["state"].items()}
+    if facts["config"]["optimizer"]["kind"] != learner.config.optimizer.kind:
+        state["optimizer"] = {}
+        state["groups"] = [{name: group[name] for name in ("lr", "initial_lr")} for group in state["groups"]]
+    _bring_back(learner, state)
 
 
 def _matrices(learner: Learner) -> dict[str, Tensor]:
@@ -83,13 +91,25 @@ def _bring_back(learner: Learner, state: dict[str, Any]) -> None:
         optimizer.state[parameter] = _page(optimizer, parameter, values)
     for group, values in zip(optimizer.param_groups, state["groups"], strict=True):
         group.update(values)
-    learner.lr_scheduler.load_state_dict(state["lr_scheduler"])
+    _bring_schedule_back(learner, state["lr_scheduler"])
     learner.engine.load_state_dict(state["engine"])
     learner.average.values, learner.average.steps = state["average"]["values"], state["average"]["steps"]
     torch.set_rng_state(state["chance"]["torch"])
     if len(state["chance"]["cuda"]) == torch.cuda.device_count() and learner.model.device.type == "cuda":
         torch.cuda.set_rng_state_all(state["chance"]["cuda"])
     random.setstate(state["chance"]["python"])
+
+
+def _bring_schedule_back(learner: Learner, state: dict[str, Any]) -> None:
+    """The schedule goes on where it was, with the rates of today's settings."""
+    scheduler, optimizer = learner.lr_scheduler, learner.optimizer
+    rates = list(scheduler.base_lrs)
+    scheduler.load_state_dict(state)
+    if scheduler.base_lrs == rates:
+        return
+    for group, now, before in zip(optimizer.param_groups, rates, scheduler.base_lrs, strict=True):
+        group["lr"], group["initial_lr"] = group["lr"] * now / before if before else now, now
+    scheduler.base_lrs = rates
 
 
 def _page(optimizer: Any, parameter: Parameter, values: dict[str, Any]) -> dict[str, Any]:

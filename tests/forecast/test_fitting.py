@@ -45,7 +45,7 @@ def test_a_split_batch_stays_as_large_as_it_was(config, monkeypatch):
     single = change_settings(config, {"run.batch_size": 1, "run.gradient_accumulation_steps": 4})
     capacity = forecast_memory(single, BatchShape(64, 64, 1), "cuda").peak
     changes = make_fit(config, SHAPE, "cuda", capacity).changes
-    assert changes == {"run.batch_size": 1, "run.gradient_accumulation_steps": 4}
+    assert changes == {"run.micro_batch_size": 1}
 
 
 def test_every_rung_can_be_taken_and_only_once(config):
@@ -55,7 +55,7 @@ def test_every_rung_can_be_taken_and_only_once(config):
         changes = rung(full)
         full = change_settings(full, changes)
         assert changes, rung.__name__
-    assert full.run.batch_size * full.run.gradient_accumulation_steps == 4, "the batch stays as large"
+    assert (full.run.batch_size, full.run.micro_batch_size) == (4, 1), "the batch stays as large"
 
 
 def test_smaller_pictures_keep_their_shape_and_the_buckets_step(config):

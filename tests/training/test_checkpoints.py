@@ -17,6 +17,7 @@ from lora_nb.training.continuing import config_from_weights
 from lora_nb.training.event_log import read_events
 from lora_nb.training.events import (
     CheckpointSaved,
+    ImageSampled,
     LoraSaved,
     ProblemFound,
     RunContinued,
@@ -247,6 +248,33 @@ def test_the_last_few_are_kept(project, config):
     saved = [event for event in read_events(folder / "events.jsonl") if isinstance(event, CheckpointSaved)]
     size = sum(path.stat().st_size for path in (folder / "checkpoints" / "step-00000008").glob("*[!t].s*"))
     assert saved[-1].size >= size > 0 and saved[-1].path.endswith("step-00000008")
+
+
+def test_of_every_few_steps_one_stays_to_the_end(project, config):
+    """Ten steps, a checkpoint after each: the last two stay, and the first of every four; after the end only these."""
+    changes = {"run.keep_checkpoint_every_n_steps": 4, "run.checkpoint_every_n_steps": 1}
+    folder = started_and_crashed(project, config, step=8, **changes)
+    assert [path.name[-1] for path in list_checkpoints(folder / "checkpoints")] == ["7", "6", "4"]
+    continue_project(project, "run1", on_event=quiet)
+    kept = list_checkpoints(folder / "checkpoints")
+    assert [path.name[-1] for path in kept] == ["8", "4"] and not [
+        find_damage(path) for path in kept if find_damage(path)
+    ]
+    more = change_settings(config, {"adapter.continue_from": str(kept[-1] / "lora.safetensors"), "run.epochs": 1})
+    assert read_lora(train_project(project, more, run="more") / "loras" / "mochi.safetensors").modules
+
+
+def test_what_is_stopped_while_pictures_are_drawn_is_not_told_twice(project, config):
+    samples = {"samples.every_n_epochs": 1, "samples.prompts": ["mochi", "forest"], "samples.steps": 1}
+    settings = change_settings(config, samples | {"samples.width": 64, "samples.height": 64})
+
+    def stop(event):
+        if isinstance(event, ImageSampled) and event.epoch == 1:
+            ask_run(project.run_folder("parts"), "stop")
+
+    whole = train_project(project, settings, run="whole", on_event=quiet)
+    train_project(project, settings, run="parts", on_event=stop)
+    assert_same(whole, continue_project(project, "parts", on_event=quiet))
 
 
 def test_the_clock_decides_too(project, config):
