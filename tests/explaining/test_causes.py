@@ -197,4 +197,4 @@ def test_a_traceback_is_read_without_its_lines_of_code():
 
 def test_an_explanation_says_what_happened_what_to_do_and_which_settings():
     happened, fix, settings = explain_text("OutOfMemoryError: CUDA out of memory").lines()
-    assert "full" in happened and fix.startswith("What to do: ") and "run.batch_size" in settings
+    assert "full" in happened and fix.startswith("What to do: ") and "run.micro_batch_size" in settings

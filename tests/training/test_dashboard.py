@@ -172,7 +172,7 @@ def test_a_process_that_is_gone_counts_as_crashed_with_a_reason(run: Path, tell)
 def test_a_full_gpu_is_explained(run: Path, tell):
     for event in (STARTED, RunFailed(1, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "...")):
         tell(event)
-    assert "run.batch_size" in look(run).state.explanation.settings
+    assert "run.micro_batch_size" in look(run).state.explanation.settings
 
 
 def test_our_own_errors_need_no_advice(run: Path, tell):
