@@ -16,6 +16,7 @@ from lora_nb.config.applicability import find_inapplicable, off_values
 from lora_nb.config_file import make_config
 from lora_nb.errors import ConfigError
 from lora_nb.models.base import load_model
+from lora_nb.training import speed
 from tests import tiny_models
 from tests.config.observe import Observed, make_small_project, nested, observe, small_config
 from tests.config.rows import BY_HAND, ROWS, Row
@@ -90,8 +91,10 @@ def test_what_is_shown_by_hand_names_a_test_that_is_there():
 
 
 @pytest.mark.parametrize(("name", "family", "kind"), pairs_that_apply())
-def test_a_setting_that_applies_acts(name, family, kind, bench):
+def test_a_setting_that_applies_acts(name, family, kind, bench, monkeypatch):
     row = ROWS[name]
+    if family != FAMILIES[0]:  # machine code, which takes most of a minute, is made for one family
+        monkeypatch.setattr(speed, "BACKEND", "aot_eager")
     given = {"adapter.kind": kind} | row.given
     before = bench.observe(family, given)
     after = bench.observe(family, given | {name: row.value_for(family)})

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from lora_nb.adapters.files import read_lora
 from lora_nb.adapters.modules import tensors_of
-from lora_nb.config_file import change_settings
+from lora_nb.config_file import change_settings, load_config
 from lora_nb.models.base import load_model
 from lora_nb.training.events import CheckpointSaved, RunStarted, StepDone
 from lora_nb.training.requests import ask_run
@@ -132,3 +133,29 @@ def test_pictures_are_drawn_on_it(request, project, config):
     changes |= {"samples.width": 64, "samples.height": 64, "run.precision": "fp16"}
     folder = train_project(project, settings_for(request, config, "sd1", **changes), run="run1")
     assert len(list((folder / "samples").glob("*.png"))) == 2
+
+
+def test_a_gpu_that_is_full_is_survived(request, project, config):
+    """Batches of 16 large pictures, on a GPU with room for about half of them."""
+    folder = project.images / "2_mochi"
+    for path in folder.glob("[1-4].*"):
+        path.unlink()
+    folder.rename(project.images / "32_mochi")
+    Image.effect_noise((256, 256), 60).convert("RGB").save(project.images / "32_mochi" / "0.png")
+    changes = {"data.resolution": 256, "data.max_bucket_size": 256, "run.batch_size": 16, "run.precision": "bf16"}
+    settings = settings_for(request, config, "sd1", **changes)
+    peaks = []
+    for pieces in (1, 0):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        whole, _, _ = train(project, change_settings(settings, {"run.micro_batch_size": pieces}), f"run{len(peaks)}")
+        peaks.append(torch.cuda.max_memory_reserved())
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(sum(peaks) / 2 / total)
+    try:
+        deltas, _, _ = train(project, change_settings(settings, {"run.on_out_of_memory": "slower"}), "run2")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert load_config(project.run_folder("run2") / "config.json").run.micro_batch_size in (2, 4, 8)
+    assert difference(whole, deltas) < 0.05
