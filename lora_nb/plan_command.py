@@ -63,8 +63,10 @@ def plan(
     _print_cut(cut, config)
     _print_memory(memory, fit, capacity)
     if time:
-        ends = f"{time.shortest / 60:.0f} to {time.longest / 60:.0f}"
-        print(f"Time: about {time.seconds / 60:.0f} minutes ({ends}), by {time.measured} measured steps")
+        from lora_nb.forecast.time import describe_duration
+
+        ends = f"{describe_duration(time.shortest)} to {describe_duration(time.longest)}"
+        print(f"Time: about {describe_duration(time.seconds)} ({ends}), by {time.measured} measured steps")
 
 
 def _forecast(

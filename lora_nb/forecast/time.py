@@ -48,6 +48,14 @@ def extrapolate(durations: list[float], steps: int) -> TimeForecast:
     return TimeForecast(mean, mean * steps, shortest, longest, len(durations))
 
 
+def describe_duration(seconds: float) -> str:
+    """'40 s', '12 min', '3 h 20 min'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def measure_steps(project: Project, config: TrainConfig, probes: int) -> list[float]:
     """The seconds of the first steps but the very first, which warms up. Nothing of them is left on disk."""
     ends: list[float] = []

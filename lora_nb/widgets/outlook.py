@@ -43,7 +43,7 @@ class Outlook:
             self._lines.value = bad(f"It cannot be computed: {error}")
 
     def _measure(self) -> None:
-        from lora_nb.forecast.time import forecast_time
+        from lora_nb.forecast.time import describe_duration, forecast_time
 
         self._time.value = _paragraph(f"Training {PROBES} steps to measure them; nothing of them is kept …")
         try:
@@ -65,14 +65,6 @@ class Outlook:
 def show_outlook(project: Project) -> Outlook:
     """Steps, memory, file size and, on request, the minutes of a project's training."""
     return Outlook(project)
-
-
-def describe_duration(seconds: float) -> str:
-    """'40 s', '12 min', '3 h 20 min'."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _describe_memory(project: Project) -> list[str]:

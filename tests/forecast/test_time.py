@@ -3,7 +3,7 @@
 import pytest
 
 from lora_nb.config_file import change_settings
-from lora_nb.forecast.time import extrapolate, forecast_time
+from lora_nb.forecast.time import describe_duration, extrapolate, forecast_time
 from tests.training.conftest import config, project  # noqa: F401  (fixtures)
 
 
@@ -11,6 +11,10 @@ def test_alike_steps_are_extrapolated_with_a_narrow_range():
     found = extrapolate([2.0, 2.0, 2.0, 2.0], 100)
     assert found.seconds == 200
     assert found.shortest == pytest.approx(190) and found.longest == pytest.approx(210)
+
+
+def test_durations_are_said_as_people_say_them():
+    assert [describe_duration(x) for x in (40, 720, 12000)] == ["40 s", "12 min", "3 h 20 min"]
 
 
 def test_different_steps_have_a_wide_range():

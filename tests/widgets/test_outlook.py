@@ -12,7 +12,7 @@ from lora_nb.project import open_project
 from lora_nb.widgets import outlook
 from lora_nb.widgets.form import edit_settings
 from lora_nb.widgets.importing import import_settings
-from lora_nb.widgets.outlook import describe_duration, show_outlook
+from lora_nb.widgets.outlook import show_outlook
 from lora_nb.workshop import demo_project
 
 
@@ -43,10 +43,6 @@ def test_the_time_is_measured_on_request(project):
     made.measure.click()
     assert "steps take" in made._time.value, made._time.value
     assert not list((project.root / "runs").glob("*"))
-
-
-def test_durations_are_said_as_people_say_them():
-    assert [describe_duration(x) for x in (40, 720, 12000)] == ["40 s", "12 min", "3 h 20 min"]
 
 
 def test_a_kohya_file_is_accounted_for_before_it_is_used(project, tmp_path):
