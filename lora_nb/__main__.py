@@ -173,6 +173,7 @@ def inspect(
 ) -> None:
     """Show what is inside a LoRA file: its parts, ranks, strength and where it comes from."""
     from lora_nb.adapters.files import lora_summary, read_lora
+    from lora_nb.errors import quote
 
     summary = lora_summary(read_lora(file))
     if as_json:
@@ -184,7 +185,7 @@ def inspect(
             continue
         print(name)
         for key, part in value.items():
-            print(f"  {key:32} {_shorten(part)}")
+            print(f"  {key:32} {quote(part, most=100)}")
 
 
 app.command()(doctor)
@@ -195,11 +196,6 @@ def _read_number(text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number. For example: --weights 0.6,0.8,1") from None
-
-
-def _shorten(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 if __name__ == "__main__":
