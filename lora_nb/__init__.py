@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lora_nb.checkup.doctor import doctor as doctor
     from lora_nb.config import TrainConfig as TrainConfig
     from lora_nb.config_file import change_settings as change_settings
     from lora_nb.config_file import load_config as load_config
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lora_nb.dataset.images import scan_images as scan_images
     from lora_nb.dataset.steps import plan_steps as plan_steps
     from lora_nb.dataset.steps import solve_repeats as solve_repeats
-    from lora_nb.environment import doctor as doctor
     from lora_nb.environment import find_machine as find_machine
     from lora_nb.evaluation.grids import draw_grid as draw_grid
     from lora_nb.evaluation.plots import plot_grid as plot_grid
@@ -41,7 +41,7 @@ _HOMES = {
     "scan_images": "dataset.images",
     "plan_steps": "dataset.steps",
     "solve_repeats": "dataset.steps",
-    "doctor": "environment",
+    "doctor": "checkup.doctor",
     "find_machine": "environment",
     "draw_grid": "evaluation.grids",
     "plot_grid": "evaluation.plots",

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lora_nb.caption_commands import caption, prune
+from lora_nb.doctor_command import doctor
 from lora_nb.plan_command import plan
 from lora_nb.run_commands import go_on, pause, restore, runs, sample_now, save_now, stop, train
 from lora_nb.terminal import ProjectFolder, print_crash, print_problems, progress_bar
@@ -172,6 +173,7 @@ def inspect(
 ) -> None:
     """Show what is inside a LoRA file: its parts, ranks, strength and where it comes from."""
     from lora_nb.adapters.files import lora_summary, read_lora
+    from lora_nb.errors import quote
 
     summary = lora_summary(read_lora(file))
     if as_json:
@@ -183,27 +185,10 @@ def inspect(
             continue
         print(name)
         for key, part in value.items():
-            print(f"  {key:32} {_shorten(part)}")
+            print(f"  {key:32} {quote(part, most=100)}")
 
 
-@app.command()
-def doctor(folder: Annotated[Path, typer.Argument(help="The folder to work in.")] = Path(".")) -> None:
-    """Look at this machine: GPU, memory, disk, package versions, and what to mend."""
-    from lora_nb.environment import doctor as find_problems
-    from lora_nb.environment import find_machine, installed_versions
-
-    machine = find_machine(folder)
-    print(f"place      {machine.place}, Python {machine.python}")
-    print(f"processor  {machine.cpu_cores} cores, {machine.memory_gib:.1f} GiB of memory")
-    print(f"GPU        {machine.gpu or 'none'}" + (f", {machine.gpu_memory_gib:.1f} GiB" if machine.gpu else ""))
-    print(f"precision  {machine.precision}")
-    print(f"disk       {machine.disk_free_gib:.1f} GiB free")
-    for name, version in installed_versions().items():
-        print(f"  {name:14} {version}")
-    problems = find_problems(folder)
-    print_problems(problems)
-    if any(problem.severity == "error" for problem in problems):
-        raise typer.Exit(1)
+app.command()(doctor)
 
 
 def _read_number(text: str) -> float:
@@ -211,11 +196,6 @@ def _read_number(text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number. For example: --weights 0.6,0.8,1") from None
-
-
-def _shorten(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config.applicability import check_applicability, find_unusable, off_values, switch_off
 from lora_nb.config.combinations import check_combinations
-from lora_nb.errors import ConfigError, Problem
+from lora_nb.errors import ConfigError, Problem, quote
 from lora_nb.files import read_file, write_whole
 
 LARGEST_FILE = 10 << 20  # bytes; all settings take 10 KB
@@ -117,7 +117,7 @@ def _forget_defaults(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def _explain(mistake: Any, where: str) -> Problem:
     """Put one of pydantic's findings into a beginner's words."""
-    name = _shorten(".".join(str(part) for part in mistake["loc"]) or "(all)")
+    name = quote(".".join(str(part) for part in mistake["loc"]) or "(all)", LONGEST_SHOWN)
     value = _show(mistake["input"])
     if mistake["type"] == "extra_forbidden":
         near = _nearest_setting(name)
@@ -129,14 +129,9 @@ def _explain(mistake: Any, where: str) -> Problem:
 
 def _show(value: Any) -> str:
     try:
-        return _shorten(repr(value))
+        return quote(repr(value), LONGEST_SHOWN)
     except (ValueError, RecursionError):  # a number of thousands of digits, lists within lists within lists
         return f"this {type(value).__name__}"
-
-
-def _shorten(text: str) -> str:
-    text = text.encode("utf-8", "backslashreplace").decode()  # halves of characters cannot be printed
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What machine is this? Colab or local, which GPU, how much memory, which versions: and what to do about it."""
+"""What machine is this? Colab or local, which GPU, how much memory, which versions."""
 
 import importlib.metadata
 import os
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lora_nb.errors import Problem
-
 OLDEST_TORCHAO = (0, 16)  # peft 0.19 and newer refuse to add adapters beside an older one
-TESTED_PACKAGES = (
+RECORDED_PACKAGES = (  # a run writes down their versions, and is warned when they have changed
     "torch",
     "diffusers",
     "transformers",
@@ -86,29 +84,15 @@ def find_place() -> Literal["colab", "kaggle", "local"]:
 
 def installed_versions() -> dict[str, str]:
     """The versions of the packages that matter; "missing" for those that are not installed."""
-    return {name: _version(name) for name in TESTED_PACKAGES}
+    return {name: installed_version(name) or "missing" for name in RECORDED_PACKAGES}
 
 
-def doctor(folder: Path | None = None) -> list[Problem]:
-    """Look for what would make a training fail here. An empty list is a healthy machine."""
-    machine = find_machine(folder)
-    missing = [name for name, version in installed_versions().items() if version == "missing"]
-    problems = [
-        Problem(f"package {name}", "It is not installed.", f"Install it with: pip install {name}") for name in missing
-    ]
-    problems += _check_torchao(_version("torchao"))
-    if machine.gpu is None:
-        fix = "The workshop model trains in minutes; for larger models choose a GPU runtime, or be very patient."
-        problems.append(Problem("GPU", "There is none that PyTorch can use.", fix, "note"))
-    if machine.disk_free_gib < 2:
-        found = f"Only {machine.disk_free_gib:.1f} GiB are free."
-        problems.append(Problem("disk", found, "Free some space, or put the project on another disk.", "warning"))
-    if machine.memory_gib < 3:
-        found = f"Only {machine.memory_gib:.1f} GiB in this machine."
-        problems.append(Problem("memory", found, "Close other programs; the demo needs about 3 GiB.", "warning"))
-    if folder is not None and not os.access(folder, os.W_OK):
-        problems.append(Problem(str(folder), "It cannot be written to.", "Choose another folder."))
-    return problems
+def installed_version(package: str) -> str | None:
+    """The version of a package that is installed here; None without it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def hide_old_torchao() -> None:
@@ -118,27 +102,12 @@ def hide_old_torchao() -> None:
     entry of None in sys.modules makes Python answer that there is no such package: what is on disk stays as it is, and
     no restart is needed.
     """
-    if _is_old_torchao(_version("torchao")):
+    version = installed_version("torchao")
+    if version and is_old_torchao(version):
         sys.modules["torchao"] = None  # type: ignore[assignment]  # Python's own convention
 
 
-def _check_torchao(version: str) -> list[Problem]:
-    """An old torchao makes peft refuse to put a LoRA on a model; here it is hidden, other programs will stumble."""
-    if not _is_old_torchao(version):
-        return []
-    found = f"Version {version} is too old for peft. lora_nb trains as if it were not there."
-    fix = "Nothing to do here. If other code with peft fails: pip uninstall -y torchao, then restart the session."
-    return [Problem("package torchao", found, fix, "note")]
-
-
-def _is_old_torchao(version: str) -> bool:
+def is_old_torchao(version: str) -> bool:
     """Whether peft would refuse it; development versions such as 0.17.0+git count as what they start with."""
     numbers = re.match(r"(\d+)\.(\d+)", version)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCHAO
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"

@@ -7,10 +7,10 @@ from typing import Literal
 LONGEST_QUOTE = 300  # characters of what a file or another package says
 
 
-def quote(said: object) -> str:
+def quote(said: object, most: int = LONGEST_QUOTE) -> str:
     """What another package says, or a name that a stranger gave, short enough to be read."""
-    text = str(said)
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
+    text = str(said).encode("utf-8", "backslashreplace").decode()  # halves of characters cannot be printed
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from lora_nb.checkup.findings import Finding
     from lora_nb.errors import Problem
 
 ProjectFolder = Annotated[Path, typer.Argument(help="The project's folder.")]
@@ -18,7 +19,7 @@ UNEXPLAINED = (
     "something happened that lora-nb has no explanation for. Please report it with the lines below and what this "
     "prints: lora-nb doctor --json"
 )
-MARKS = {"error": "✗", "warning": "!", "note": "·"}
+MARKS = {"ok": "✓", "error": "✗", "warning": "!", "note": "·"}
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def print_problems(problems: "list[Problem]") -> None:
+def print_problems(problems: "Sequence[Problem | Finding]") -> None:
     """What was found, with the way out of each; a tick if nothing stands in the way."""
     for problem in problems:
         print(f"{MARKS[problem.severity]} {problem}")

@@ -21,8 +21,8 @@ ORDER = [
     {"errors", "files"},
     {"config", "explaining"},
     {"config_file"},
-    {"environment", "project"},
-    {"presets", "kohya"},
+    {"environment", "project", "tokens"},
+    {"presets", "kohya", "checkup"},
     {"dataset"},
     {"captioners", "models"},
     {"adapters"},
@@ -31,7 +31,7 @@ ORDER = [
     {"evaluation", "forecast"},
     {"widgets"},
     {"terminal"},
-    {"caption_commands", "plan_command", "run_commands"},
+    {"caption_commands", "doctor_command", "plan_command", "run_commands"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

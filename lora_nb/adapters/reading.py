@@ -21,7 +21,9 @@ from lora_nb.adapters.modules import (
     map_tensors,
     name_in_file,
 )
-from lora_nb.errors import LoraFileError
+from lora_nb.errors import LoraFileError, quote
+
+LONGEST_NAME = 100  # characters of a layer's name in a message
 
 # By the kind: the names of its tensors behind the layer's name.
 _NAMES: dict[type, dict[str, str]] = {
@@ -90,7 +92,7 @@ def _is_complete(kind: type, part: dict[str, Tensor]) -> bool:
 
 def _make_module(path: Path, name: str, kind: Any, part: dict[str, Tensor]) -> FileModule:
     values: dict[str, Any] = {field: part[suffix] for suffix, field in _NAMES[kind].items() if suffix in part}
-    alpha, where = values.pop("alpha", None), _cut(name)
+    alpha, where = values.pop("alpha", None), quote(name, LONGEST_NAME)
     more = sorted(part.keys() - _NAMES[kind].keys())
     if odd := [tensor.dtype for tensor in values.values() if not tensor.is_floating_point()]:
         raise LoraFileError(f"{path}: the matrices of {where} hold {odd[0]}, no real numbers. Download it again.")
@@ -162,8 +164,4 @@ def guess_format(keys: Iterable[str]) -> str:
 def name_some(names: list[str], most: int = 3) -> str:
     """A few of many names, for an error message."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(map(_cut, names[:most])) or "nothing in it") + rest
-
-
-def _cut(name: str, most: int = 100) -> str:
-    return name if len(name) <= most else f"{name[:most]}..."
+    return (", ".join(quote(name, LONGEST_NAME) for name in names[:most]) or "nothing in it") + rest

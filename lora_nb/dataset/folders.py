@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_nb.errors import Problem
+from lora_nb.errors import Problem, quote
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 
 MASK_FOLDER = "masks"  # inside a folder of pictures: what of each counts; see masks.py
 MASK_ENDING = ".mask.png"  # or so, beside the picture
 MOST_REPEATS = 10_000  # no training sees a picture more often in an epoch; counting would take longer than training
+LONGEST_NAME = 60  # characters of a folder's name in a message
 EXCLUDED_FOLDER = "_excluded"  # pictures that were taken out of the training on purpose; see edits.py
 
 # files that people mean as pictures, but that are not trained on: (what it is, the way out)
@@ -75,9 +76,10 @@ def parse_folder_name(name: str) -> tuple[int, str] | Problem:
         return Problem(where, "The folder's name is not valid text (UTF-8).", "Rename it.", "warning")
     match = re.fullmatch(r"(-?[0-9]+)_(.*\S.*)", name)
     if match and int(match[1]) > MOST_REPEATS:
-        message = f"The number in its name means {_cut(match[1])} repeats of every picture in each epoch."
-        fix = f"Is it a date or a size? Put a small number first, e.g. 10_{_cut(match[2].strip())}."
-        return Problem(_cut(name), message, fix, "warning")
+        number, rest = quote(match[1], LONGEST_NAME), quote(match[2].strip(), LONGEST_NAME)
+        message = f"The number in its name means {number} repeats of every picture in each epoch."
+        fix = f"Is it a date or a size? Put a small number first, e.g. 10_{rest}."
+        return Problem(quote(name, LONGEST_NAME), message, fix, "warning")
     if match and int(match[1]) > 0:
         return int(match[1]), match[2].strip()
     if match:
@@ -184,10 +186,6 @@ def _relative(path: Path, root: Path) -> str:
 def _show(name: str) -> str:
     """A name that can be printed everywhere, even if its bytes are no text."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:60]}..."
 
 
 def _is_utf8(path: Path) -> bool:

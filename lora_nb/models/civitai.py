@@ -1,7 +1,8 @@
 """Models from Civitai, by their address or number: which file it is, and fetching it.
 
 The address of the service can be changed with CIVITAI_ENDPOINT, the folder for models with LORA_NB_MODELS. Models that
-ask for a login need a key: it is read from CIVITAI_TOKEN, sent to Civitai alone, and never written anywhere.
+ask for a login need a key: it is read from CIVITAI_TOKEN, or on Colab from a secret of that name; it is sent to Civitai
+alone, and never written anywhere.
 """
 
 import os
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, urlparse
 
 from lora_nb.errors import ModelError
 from lora_nb.models.transfer import TIMEOUT, RemoteFile, check_disk, download_file, explain_status
+from lora_nb.tokens import find_civitai_token
 
 ENDPOINT = "https://civitai.com"
 LOGIN_ADVICE = (
@@ -133,5 +135,5 @@ def _endpoint() -> str:
 
 
 def _headers() -> dict[str, str]:
-    token = os.environ.get("CIVITAI_TOKEN")
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    token = find_civitai_token()
+    return {"Authorization": f"Bearer {token.text}"} if token else {}

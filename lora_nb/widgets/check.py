@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from IPython.display import HTML
 
+from lora_nb.checkup.doctor import doctor
+from lora_nb.checkup.findings import Finding
 from lora_nb.config.combinations import find_cautions
 from lora_nb.dataset.caption_checks import check_captions
 from lora_nb.dataset.checks import check_dataset
 from lora_nb.dataset.images import scan_images
 from lora_nb.dataset.steps import plan_steps
 from lora_nb.dataset.trigger_words import report_triggers
-from lora_nb.environment import doctor, find_machine
+from lora_nb.environment import find_machine
 from lora_nb.errors import LoraNbError, Problem
 from lora_nb.evaluation.grids import find_loras
 from lora_nb.project import Project
@@ -50,7 +52,8 @@ class Checklist(list[Tick]):
 
 def machine(project: Project) -> Checklist:
     """Notebook 1: can this machine train?"""
-    return _from_problems(doctor(project.root), "Everything that training needs is installed.")
+    found = [each for each in doctor(project.root) if each.severity != "ok"]
+    return _from_problems(found, "Everything that training needs is installed.")
 
 
 def dataset(project: Project) -> Checklist:
@@ -121,7 +124,7 @@ def evaluation(project: Project) -> Checklist:
     return Checklist([*ticks, Tick(bool(plots), f"{len(plots)} pictures of grids", "Draw a grid above.")])
 
 
-def _from_problems(problems: Iterable[Problem], if_none: str) -> Checklist:
+def _from_problems(problems: Iterable[Problem | Finding], if_none: str) -> Checklist:
     """A cross for each error, a tick for what is only to be known."""
     found = list(problems)
     if not found:

@@ -10,12 +10,13 @@ from typing import Any
 
 from IPython.display import HTML, Markdown
 
+from lora_nb.checkup.findings import Finding
 from lora_nb.dataset.tags import CaptionChange, split_tags
 from lora_nb.errors import Problem
 
 _CELL = "text-align: left; vertical-align: top; padding: 3px 16px 3px 4px; max-width: 46em; white-space: normal"
-_MARKS = {"error": "✗", "warning": "!", "note": "·"}
-_SEVERITY_COLORS = {"error": "#d93025", "warning": "#c77700", "note": "inherit"}
+_MARKS = {"ok": "✓", "error": "✗", "warning": "!", "note": "·"}
+_SEVERITY_COLORS = {"ok": "#1a7f37", "error": "#d93025", "warning": "#c77700", "note": "inherit"}
 
 
 def show_table(rows: Iterable[Mapping[str, Any]]) -> HTML:
@@ -35,7 +36,7 @@ def show_facts(facts: Any) -> HTML:
     return HTML(f'<table style="margin-left: 0"><tbody>{body}</tbody></table>')
 
 
-def show_problems(problems: Iterable[Problem]) -> HTML:
+def show_problems(problems: Iterable[Problem | Finding]) -> HTML:
     """What was found, with the way out of each; a tick if there is nothing."""
     found = list(problems)
     if not found:
@@ -97,7 +98,7 @@ def _say(value: Any) -> str:
     return escape(str(value))
 
 
-def _problem_html(problem: Problem) -> str:
+def _problem_html(problem: Problem | Finding) -> str:
     color = _SEVERITY_COLORS[problem.severity]
     mark = f'<b style="color: {color}">{_MARKS[problem.severity]} {problem.severity}</b>'
     text = f"{mark} <b>{escape(problem.where)}</b>: {escape(problem.message)} <i>{escape(problem.fix)}</i>"

@@ -179,5 +179,5 @@ def pictures_in(root):
 
 def is_spoken_of(path, root, text):
     """Whether a message names it, or a folder that it is in (long names are cut), or it lies beside folders in use."""
-    names = [part.encode("utf-8", "backslashreplace").decode()[:60] for part in path.relative_to(root).parts]
+    names = [part.encode("utf-8", "backslashreplace").decode()[:57] for part in path.relative_to(root).parts]
     return any(name in text for name in names) or (path.parent == root and "Beside the <repeats>" in text)
