@@ -64,7 +64,11 @@ def make_config(values: Any, where: str = "settings") -> TrainConfig:
 
 def _find_unwritable(config: TrainConfig, where: str) -> list[Problem]:
     """Halves of characters pass as text in memory, but no file can hold them."""
-    problems = []
+    try:
+        config.model_dump_json()  # as it is saved; only if that fails, look for the culprits
+        return []
+    except ValueError:
+        problems = []
     for name, _ in list_settings():
         try:
             json.dumps(read_setting(config, name), ensure_ascii=False).encode()
