@@ -11,7 +11,7 @@ from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config.applicability import check_applicability, find_unusable, off_values, switch_off
 from lora_nb.config.combinations import check_combinations
 from lora_nb.errors import ConfigError, Problem, quote
-from lora_nb.files import read_file, write_whole
+from lora_nb.files import read_text, write_whole
 
 LARGEST_FILE = 10 << 20  # bytes; all settings take 10 KB
 MOST_EXPLAINED = 20  # mistakes; who makes more has chosen the wrong file
@@ -21,8 +21,7 @@ LONGEST_SHOWN = 80  # characters of a name or a value
 def load_config(path: Path) -> TrainConfig:
     """Read settings from a JSON file, or say everything that is wrong with them at once."""
     try:
-        text = read_file(path, LARGEST_FILE).decode("utf-8-sig")
-        values = json.loads(text, object_pairs_hook=_refuse_doubles)
+        values = json.loads(read_text(path, LARGEST_FILE), object_pairs_hook=_refuse_doubles)
     except FileNotFoundError:
         raise ConfigError(
             "No settings yet.", [Problem(str(path), "There is no such file.", "Save settings first.")]
@@ -65,7 +64,11 @@ def make_config(values: Any, where: str = "settings") -> TrainConfig:
 
 def _find_unwritable(config: TrainConfig, where: str) -> list[Problem]:
     """Halves of characters pass as text in memory, but no file can hold them."""
-    problems = []
+    try:
+        config.model_dump_json()  # as it is saved; only if that fails, look for the culprits
+        return []
+    except ValueError:
+        problems = []
     for name, _ in list_settings():
         try:
             json.dumps(read_setting(config, name), ensure_ascii=False).encode()

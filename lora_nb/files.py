@@ -35,6 +35,11 @@ def read_file(path: Path, most: int) -> bytes:
     return path.read_bytes()
 
 
+def read_text(path: Path, most: int) -> str:
+    """Read a text file of at most so many bytes, with or without a byte order mark. Raises OSError or ValueError."""
+    return read_file(path, most).decode("utf-8-sig")
+
+
 def check_file(path: Path) -> None:
     """Raise OSError for what has a name but is no file: a pipe or a device would keep its reader waiting for ever."""
     mode = path.stat().st_mode

@@ -124,10 +124,15 @@ def make_project(root: str | Path, images: str | Path | None = None) -> Project:
 
 
 def resolve(path: str | Path) -> Path:
-    """A path as the user gives it => an absolute one. Raises ProjectError for what cannot be one."""
+    """A path as the user gives it => an absolute one, without links. Raises ProjectError for what cannot be one."""
+    return expand(path).resolve()
+
+
+def expand(path: str | Path) -> Path:
+    """A path as the user gives it => the same with the home folder for ~. Raises ProjectError for what can be none."""
     try:
-        found = Path(path).expanduser().resolve()
-        found.exists()  # asks the system, which refuses names that are too long
+        found = Path(path).expanduser()
+        found.resolve().exists()  # asks the system, which refuses names that are too long
         return found
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, an unknown ~user, a NUL
         raise ProjectError(f"{quote(path)!r} cannot be a folder: {quote(error)}. Choose another name.") from error

@@ -1,7 +1,7 @@
 """Which versions does lora_nb need, and which was it tested with?
 
-What it needs stands in pyproject.toml, what it was tested with in constraints.txt. An installed package carries both;
-in a checkout they lie beside it.
+What it needs stands in pyproject.toml, what it was tested with in constraints.txt. An installed package carries both in
+its metadata; in a checkout they lie beside it.
 """
 
 import importlib.metadata
@@ -25,11 +25,10 @@ def oldest_versions() -> dict[str, str]:
 
 def tested_versions() -> dict[str, str]:
     """The versions that were tested together, by the plain names of their packages; empty if the list is lost."""
-    for path in (PACKAGE / "constraints.txt", PACKAGE.parent / "constraints.txt"):
-        if path.is_file():
-            lines = (line.partition("==") for line in path.read_text().splitlines())
-            return {plain_name(name): version.strip() for name, equals, version in lines if equals}
-    return {}
+    beside = PACKAGE.parent / "constraints.txt"
+    text = beside.read_text() if beside.is_file() else _read_carried_list()
+    lines = (line.partition("==") for line in text.splitlines())
+    return {plain_name(name): version.strip() for name, equals, version in lines if equals}
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -44,3 +43,10 @@ def numbers(version: str) -> tuple[int, ...]:
 def plain_name(package: str) -> str:
     """A package's name as every spelling of it means: huggingface_hub and HuggingFace-Hub are one."""
     return re.sub(r"[-_.]+", "-", package.strip()).lower()
+
+
+def _read_carried_list() -> str:
+    try:
+        return importlib.metadata.distribution("lora-nb").read_text("extra_metadata/constraints.txt") or ""
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -19,7 +19,7 @@ from lora_nb.dataset.folders import (
     EXTENSIONS,
     MASK_ENDING,
     MASK_FOLDER,
-    MOST_REPEATS,
+    check_repeats,
     find_pictures,
     name_some,
     parse_folder_name,
@@ -28,7 +28,7 @@ from lora_nb.dataset.journal import record
 from lora_nb.dataset.tags import LONGEST_CAPTION_FILE, caption_path
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
-from lora_nb.project import Project, resolve
+from lora_nb.project import Project, expand
 
 USUAL_REPEATS = 10
 Source = str | Path
@@ -74,8 +74,7 @@ def _gather(source: Source, scratch: Path, problems: list[Problem]) -> list[Path
     """All files that a source holds; archives are unpacked, addresses fetched."""
     if is_address(str(source)):
         source = fetch_file(str(source), scratch / "fetched")
-    resolve(source)  # or say why it can be no file or folder
-    path = Path(source).expanduser()
+    path = expand(source)
     if path.is_dir():
         inside = sorted(each for each in path.rglob("*") if each.is_file() and not _is_hidden(each.relative_to(path)))
         archives = [each for each in inside if each.suffix.lower() == ".zip"]
@@ -222,9 +221,8 @@ def _choose_folder(project: Project, came_in: str, repeats: int | None, name: st
 
 
 def _check_folder(repeats: int | None, name: str) -> None:
-    if repeats is not None and not 1 <= repeats <= MOST_REPEATS:
-        fix = f"Give 1 to {MOST_REPEATS:,}."
-        raise DatasetError("Nothing was added.", [Problem("repeats", f"{repeats} does not work.", fix)])
+    if repeats is not None:
+        check_repeats(repeats, "Nothing was added.")
     if name and (set(name) & set('/\\<>:"|?*\0') or name.startswith(".") or name != name.strip()):
         fix = "Use letters, digits, spaces and underscores."
         raise DatasetError("Nothing was added.", [Problem("name", f"{name!r} cannot be a folder's name.", fix)])

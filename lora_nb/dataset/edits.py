@@ -11,7 +11,14 @@ from pathlib import Path
 from PIL import ImageColor
 
 from lora_nb.dataset.decoding import read_size
-from lora_nb.dataset.folders import EXCLUDED_FOLDER, EXTENSIONS, MASK_FOLDER, MOST_REPEATS, name_some, parse_folder_name
+from lora_nb.dataset.folders import (
+    EXCLUDED_FOLDER,
+    EXTENSIONS,
+    MASK_FOLDER,
+    check_repeats,
+    name_some,
+    parse_folder_name,
+)
 from lora_nb.dataset.images import REGULARISATION_FOLDER
 from lora_nb.dataset.journal import Edit, perform
 from lora_nb.dataset.masks import find_mask
@@ -103,9 +110,7 @@ def set_repeats(project: Project, folder: str, repeats: int, name: str = "") -> 
     are moved into a folder called by the repeats and `name` (the project's, if none is given).
     """
     room, own = _split_room(project, folder)
-    if not 1 <= repeats <= MOST_REPEATS:
-        fix = f"Give 1 to {MOST_REPEATS:,}."
-        raise DatasetError("The repeats stay.", [Problem("repeats", f"{repeats} does not work.", fix)])
+    check_repeats(repeats, "The repeats stay.")
     if not own:
         target = room / f"{repeats}_{name or project.name}"
         files = [path for path in sorted(room.iterdir()) if path.is_file() or path.name == MASK_FOLDER]

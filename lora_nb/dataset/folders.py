@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_nb.errors import Problem, quote
+from lora_nb.errors import DatasetError, Problem, quote
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 
@@ -181,6 +181,13 @@ def _not_used(count: int) -> str:
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else root.resolve().name
+
+
+def check_repeats(repeats: int, title: str) -> None:
+    """Raise DatasetError, with a title that says what was not done, for repeats that no folder can have."""
+    if not 1 <= repeats <= MOST_REPEATS:
+        fix = f"Give 1 to {MOST_REPEATS:,}."
+        raise DatasetError(title, [Problem("repeats", f"{repeats} does not work.", fix)])
 
 
 def _show(name: str) -> str:

@@ -13,7 +13,7 @@ from lora_nb.dataset.decoding import measure_picture, open_picture
 from lora_nb.dataset.folders import EXTENSIONS, PictureFolder, find_pictures, name_some
 from lora_nb.dataset.tags import caption_path, read_caption_lines
 from lora_nb.errors import DatasetError, Problem
-from lora_nb.project import resolve
+from lora_nb.project import expand
 
 __all__ = ["EXTENSIONS", "Dataset", "ImageItem", "open_picture", "refresh_captions", "scan_images"]
 
@@ -61,8 +61,7 @@ def scan_images(folder: Path, measure: Measure = measure_picture) -> Dataset:
 
     measure: how a picture is looked at; `decoding.read_size` is quick and overlooks damage.
     """
-    resolve(folder)  # or say why it can be no folder
-    root = Path(folder).expanduser()
+    root = expand(folder)
     if not root.is_dir():
         what = "This is a file, not a folder." if root.exists() else "There is no such folder."
         raise DatasetError("There are no pictures.", [Problem(str(root), what, "Choose the folder of pictures.")])

@@ -7,6 +7,7 @@ its picture, in a .txt file of the same name.
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lora_nb.config import DataConfig
 from lora_nb.errors import DatasetError, Problem
-from lora_nb.files import check_file, write_whole
+from lora_nb.files import read_file, write_whole
 
 if TYPE_CHECKING:
     from lora_nb.dataset.images import Dataset, ImageItem
@@ -216,14 +217,14 @@ def read_caption_lines(picture: Path) -> list[str] | None:
     """The lines of a picture's caption file that say something; None if it has no caption file."""
     path = caption_path(picture)
     try:
-        check_file(path)
-        content = path.read_bytes() if path.stat().st_size <= LONGEST_CAPTION_FILE else None
+        content = read_file(path, LONGEST_CAPTION_FILE)
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            message = "The file is far too long for a caption."
+            raise _error(path, message, "Write one line of tags or a sentence.") from error
         raise _error(path, f"The caption cannot be opened: {error.strerror}.", "Change its permissions.") from error
-    if content is None:
-        raise _error(path, "The file is far too long for a caption.", "Write one line of tags or a sentence.")
     save = "In your text editor, save it as UTF-8."
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
         raise _error(path, "The caption is saved as UTF-16 or is no text, so it is not used.", save)

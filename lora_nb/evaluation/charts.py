@@ -17,10 +17,15 @@ WIDTH = 960  # pixels: what a notebook shows without shrinking
 _TITLE, _TEXT, _SMALL = Style(20, INK, bold=True), Style(14, INK), Style(13, FAINT_INK)
 _BAR, _BAR_BACK = "#3f7cac", "#e3edf5"
 _MARGIN = 24
-_LINES = [("#3f7cac", "-"), ("#b5531c", (0, (6, 2))), ("#2e7d4f", (0, (2, 2))), ("#6d4aa3", (0, (7, 2, 2, 2)))]
+_LINES = (  # colour and dashes: either is enough to tell them apart
+    ("#3f7cac", "-"),
+    ("#b5531c", (0, (6, 2))),
+    ("#2e7d4f", (0, (2, 2))),
+    ("#6d4aa3", (0, (7, 2, 2, 2))),
+    ("#444444", (0, (1, 1))),
+)
 _WORD_KEPT = Style(14, INK, bold=True)
 _WORDS = ("#cfe3f3", "#f6dcc3", "#d3ead6", "#e3d7f0", "#f5d5dc", "#d6ecec", "#efe9bf", "#dde0e5")  # pale, under INK
-_LINES += [("#444444", (0, (1, 1)))]  # colour and dashes: either is enough to tell them apart
 
 
 def plot_loss(steps: Sequence[int], losses: Sequence[float]) -> Figure:

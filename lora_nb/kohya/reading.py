@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nb.errors import ConfigError, Problem
-from lora_nb.files import check_file, read_file
+from lora_nb.files import check_file, read_text
 
 LARGEST_FILE = 10 << 20  # bytes of a settings file
 LONGEST_HEADER = 100 * 2**20  # bytes, the limit that safetensors itself sets
@@ -30,14 +30,14 @@ def read_kohya_file(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    values = json.loads(read_file(path, LARGEST_FILE).decode("utf-8-sig"))
+    values = json.loads(read_text(path, LARGEST_FILE))
     if not isinstance(values, dict):
         raise ValueError("it is a list or a single value")
     return values
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    return _flatten(tomllib.loads(read_file(path, LARGEST_FILE).decode("utf-8-sig")))
+    return _flatten(tomllib.loads(read_text(path, LARGEST_FILE)))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

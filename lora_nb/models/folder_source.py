@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lora_nb.errors import ModelError
-from lora_nb.files import read_file
+from lora_nb.files import read_text
 from lora_nb.models.checkpoint import PICKLES, open_checkpoint
 
 LARGEST_JSON = 10 << 20  # bytes
@@ -84,7 +84,7 @@ class FolderSource:
 def read_json(path: Path) -> dict[str, Any]:
     """How something is built, as diffusers writes it. Raises ModelError for a file that is damaged."""
     try:
-        found = json.loads(read_file(path, LARGEST_JSON).decode("utf-8-sig"))
+        found = json.loads(read_text(path, LARGEST_JSON))
     except OSError as error:
         raise ModelError(f"{path} cannot be opened: {error.strerror}. Copy or download it again.") from error
     except (ValueError, RecursionError) as error:

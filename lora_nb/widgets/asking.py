@@ -63,10 +63,8 @@ class AskedWidget(anywidget.AnyWidget):
         except LoraNbError as error:
             reply["error"] = str(error)
         except Exception as error:  # the page must hear of it; the traceback goes to the notebook's log
-            found = explain(error)
-            reply["error"] = (
-                f"{found}\n{type(error).__name__}: {error}" if found else f"{type(error).__name__}: {error}"
-            )
+            found, said = explain(error), f"{type(error).__name__}: {error}"
+            reply["error"] = f"{found}\n{said}" if found else said
             traceback.print_exc()
         if message.get("plain"):
             reply["encoded"] = [base64.b64encode(each).decode() for each in out]

@@ -29,13 +29,23 @@ def test_a_checkout_that_was_never_installed_knows_what_it_needs(monkeypatch):
 
 
 def test_an_installed_package_carries_the_list_of_tested_versions(monkeypatch, tmp_path):
-    carried = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert carried == {"constraints.txt": "lora_nb/constraints.txt"} and (ROOT / "constraints.txt").is_file()
-    monkeypatch.setattr(versions, "PACKAGE", tmp_path / "lora_nb")
-    assert versions.tested_versions() == {}
-    (tmp_path / "lora_nb").mkdir()
-    (tmp_path / "lora_nb" / "constraints.txt").write_text("# tested\nhuggingface_hub==2.4.0\n")
+    carried = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["extra-metadata"]
+    assert carried == {"constraints.txt": "constraints.txt"} and (ROOT / "constraints.txt").is_file()
+    metadata = tmp_path / "lora_nb-0.1.0.dist-info"
+    (metadata / "extra_metadata").mkdir(parents=True)
+    (metadata / "extra_metadata" / "constraints.txt").write_text("# tested\nhuggingface_hub==2.4.0\n")
+    monkeypatch.setattr(versions, "PACKAGE", tmp_path / "lora_nb")  # beside which there is no list
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: importlib.metadata.PathDistribution(metadata))
     assert versions.tested_versions() == {"huggingface-hub": "2.4.0"}
+
+
+def test_a_list_that_is_lost_is_no_error(monkeypatch, tmp_path):
+    def unknown(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(versions, "PACKAGE", tmp_path / "lora_nb")
+    monkeypatch.setattr(importlib.metadata, "distribution", unknown)
+    assert versions.tested_versions() == {}
 
 
 def test_the_tested_pythons_are_those_that_the_package_declares():

@@ -29,6 +29,16 @@ def damage(chance: random.Random, content: bytes) -> bytes:
     )
 
 
+def cut_or_flip(chance: random.Random, content: bytes) -> bytes:
+    """What a failing disk does to a file: its end is lost, or one bit is another."""
+    at = chance.randrange(len(content))
+    if chance.random() < 0.5:
+        return content[:at]
+    flipped = bytearray(content)
+    flipped[at] ^= 1 << chance.randrange(8)
+    return bytes(flipped)
+
+
 def odd_text(chance: random.Random) -> str:
     """What people, and people who want to do harm, write into a field."""
     letters = "aé猫🐈\u202e\u200b\u0301‏שלום, ()[]{}|:<>&\"'\\/%$`\t\n"

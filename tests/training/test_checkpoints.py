@@ -28,6 +28,7 @@ from lora_nb.training.events import (
 from lora_nb.training.packing import pack, unpack
 from lora_nb.training.requests import ask_run
 from lora_nb.training.runs import continue_project, train_project
+from tests.fuzz.spoiling import cut_or_flip
 from tests.training.stories import assert_same
 
 SAMPLES = {"samples.prompts": ["mochi"], "samples.steps": 2, "samples.width": 64, "samples.height": 64}
@@ -160,11 +161,7 @@ def test_no_damage_escapes_the_check(project, config, crashed):
     for _ in range(200):
         path = chance.choice(files)
         content = path.read_bytes()
-        broken = bytearray(content)
-        if chance.random() < 0.5:
-            broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
-        else:
-            del broken[chance.randrange(len(broken)) :]
+        broken = cut_or_flip(chance, content)
         path.write_bytes(broken)
         assert path.name == "manifest.json" or path.name in find_damage(folder)
         assert find_damage(folder) or json.loads(broken) == json.loads(content), "a blank that means nothing"

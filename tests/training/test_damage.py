@@ -16,6 +16,7 @@ from lora_nb.training.entries import read_entry
 from lora_nb.training.event_log import read_events
 from lora_nb.training.events import ProblemFound
 from lora_nb.training.runs import continue_project, train_project
+from tests.fuzz.spoiling import cut_or_flip
 from tests.training.stories import assert_same, tensors_of
 from tests.training.test_checkpoints import quiet, started_and_crashed
 
@@ -30,12 +31,7 @@ def chance():
 def damage(chance, path):
     """Cut a file or flip one of its bits. Returns what it held."""
     content = path.read_bytes()
-    broken = bytearray(content)
-    if chance.random() < 0.6:
-        broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
-    else:
-        del broken[chance.randrange(len(broken)) :]
-    path.write_bytes(broken)
+    path.write_bytes(cut_or_flip(chance, content))
     return content
 
 
