@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+COLAB = "in Colab's secret"
+
+
 @dataclass(frozen=True)
 class Token:
     """A key to another service. Its text is never shown."""
@@ -22,6 +25,12 @@ def find_hub_token() -> Token | None:
     """The key to the Hugging Face hub, in the places and the order in which its own package looks."""
     named = _from_environment("HF_TOKEN") or _from_environment("HUGGING_FACE_HUB_TOKEN")
     return named or _from_hub_file() or _from_colab("HF_TOKEN")
+
+
+def tokens_for_children() -> dict[str, str]:
+    """Environment variables with the keys that only this process can read: Colab shows its secrets to the notebook."""
+    found = {"HF_TOKEN": find_hub_token(), "CIVITAI_TOKEN": find_civitai_token()}
+    return {name: token.text for name, token in found.items() if token and token.source.startswith(COLAB)}
 
 
 def _from_environment(name: str) -> Token | None:
@@ -48,4 +57,4 @@ def _from_colab(name: str) -> Token | None:
         text = userdata.get(name)
     except Exception:  # not Colab, no such secret, not allowed, or no notebook behind this process
         return None
-    return Token(str(text), f"in Colab's secret {name}") if text else None
+    return Token(str(text), f"{COLAB} {name}") if text else None

@@ -16,7 +16,7 @@ SPARE = 112  # bytes more than a block that a hole must have, so that such an ad
 SMALLEST_OWN = 128 * 2**10  # blocks from this size on have pages of their own; freeing one raises the bound ...
 LARGEST_SHARED = 32 * 2**20  # ... up to this
 TOP_PAD = 128 * 2**10  # what is asked of the system beyond a request
-PINNED = 0.2  # share of the leaders in which small objects settle; measured on whole runs (benchmarks/memory_forecast)
+PINNED = 0.4  # share of the leaders in which small objects settle; measured on whole runs (benchmarks/memory_forecast)
 STEPS = 2  # until holes and blocks have found each other, nearly
 
 

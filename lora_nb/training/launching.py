@@ -11,6 +11,7 @@ from lora_nb.dataset.images import scan_images
 from lora_nb.environment import find_machine
 from lora_nb.errors import ConfigError, Problem, TrainingError
 from lora_nb.project import Project
+from lora_nb.tokens import tokens_for_children
 from lora_nb.training.children import keep_child
 from lora_nb.training.claims import note_holder
 from lora_nb.training.continuing import find_folder, find_way_on
@@ -66,7 +67,7 @@ def launch(project: Project, folder: Path, command: str, *options: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
+            env=os.environ | tokens_for_children() | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # no Ctrl-C and no closed terminal reaches it
         )
     note_holder(folder, process.pid)

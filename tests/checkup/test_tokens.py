@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from lora_nb.checkup.tokens import look_at_civitai_token, look_at_hub_token, look_at_tokens
-from lora_nb.tokens import Token, find_civitai_token, find_hub_token
+from lora_nb.tokens import Token, find_civitai_token, find_hub_token, tokens_for_children
 
 SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 
@@ -38,6 +38,12 @@ def test_a_secret_of_colab_is_found(monkeypatch):
     monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     assert find_civitai_token().text == "0123456789abcdef" and find_hub_token() is None
+    assert tokens_for_children() == {"CIVITAI_TOKEN": "0123456789abcdef"}, "a training process gets it, too"
+
+
+def test_what_every_process_finds_is_not_handed_on(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert tokens_for_children() == {}
 
 
 def test_a_good_token_is_told_by_its_source_alone():
