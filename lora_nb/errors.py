@@ -73,6 +73,10 @@ class TrainingError(LoraNbError):
 class BadLossError(TrainingError):
     """A loss or a gradient that is infinite or no number; the weights are as they were before that step."""
 
+    def __init__(self, found: str, fix: str) -> None:
+        self.found = found
+        super().__init__(f"{found} {fix}")
+
 
 class MissingPackageError(LoraNbError):
     """An optional package that the chosen setting needs."""

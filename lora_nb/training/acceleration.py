@@ -126,8 +126,8 @@ class Engine:
         self._skipped = 0 if taken else self._skipped + 1
         if self._skipped >= MOST_SKIPPED:
             raise BadLossError(
-                f"The gradients overflowed in {MOST_SKIPPED} steps in a row, so nothing is learned any more. Set "
-                "run.precision to bf16 or fp32, or lower optimizer.learning_rate, and train again."
+                f"The gradients overflowed in {MOST_SKIPPED} steps in a row, so nothing is learned any more.",
+                "Set run.precision to bf16 or fp32, or lower optimizer.learning_rate, and train again.",
             )
         return length, taken
 

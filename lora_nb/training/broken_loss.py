@@ -30,9 +30,9 @@ def check_finite(
     examples = [example for batch in batches for example in list_examples(batch, model, config)]
     said = ", ".join(examples[:MOST_NAMED]) + (f" and {len(examples) - MOST_NAMED} more" * (len(examples) > MOST_NAMED))
     raise BadLossError(
-        f"The {what} became {value} at step {step}. Its pictures: {said}.{blame_latents(batches)} The step was not "
-        "taken, and the LoRAs saved before are intact. Lower optimizer.learning_rate, or set run.precision to bf16 or "
-        "fp32, and continue; run.on_bad_loss can do the first by itself."
+        f"The {what} became {value} at step {step}. Its pictures: {said}.{blame_latents(batches)}",
+        "The step was not taken, and the LoRAs saved before are intact. Lower optimizer.learning_rate, or set "
+        "run.precision to bf16 or fp32, and continue; run.on_bad_loss can do the first by itself.",
     )
 
 

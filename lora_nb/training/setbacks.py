@@ -55,11 +55,11 @@ def find_way_out(error: Exception, config: TrainConfig, device: str, lowered: in
     return save_memory(error, config, device) if is_out_of_memory(error) else None
 
 
-def lower_rate(error: Exception, config: TrainConfig) -> WayOut:
+def lower_rate(error: BadLossError, config: TrainConfig) -> WayOut:
     """Half of every learning rate."""
     names = ("optimizer.learning_rate", "optimizer.text_encoder_learning_rate")
     changes = {name: read_setting(config, name) / 2 for name in names if read_setting(config, name)}
-    return _way_out(config, changes, str(error), "It goes back to its last checkpoint, and on with that.")
+    return _way_out(config, changes, error.found, "It goes back to its last checkpoint, and on with that.")
 
 
 def save_memory(error: Exception, config: TrainConfig, device: str) -> WayOut | None:
@@ -67,10 +67,10 @@ def save_memory(error: Exception, config: TrainConfig, device: str) -> WayOut | 
     for rung in RUNGS[config.run.on_out_of_memory]:
         changes = rung(config) if device != "cpu" or rung not in FOR_GPUS else {}
         if changes and _goes(config, changes):
-            same = (
-                "The LoRA stays the same, but it takes longer." if rung in SLOWER else "The LoRA is a little coarser."
+            cost = "The LoRA stays the same, it takes longer." if rung in SLOWER else "The LoRA is a little coarser."
+            return _way_out(
+                config, changes, "Memory ran out.", f"The run goes on. {cost} (It said: {first_line(error)})"
             )
-            return _way_out(config, changes, f"Memory ran out ({_first_line(error)}).", f"The run goes on. {same}")
     return None
 
 
@@ -89,7 +89,7 @@ def _way_out(config: TrainConfig, changes: Changes, why: str, what_now: str) -> 
     return WayOut(change_settings(config, changes), changes, remark)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What it says, without its advice on settings of PyTorch."""
     lines = str(error).strip().splitlines()
     return quote(lines[0].partition(" If reserved")[0]) if lines else type(error).__name__

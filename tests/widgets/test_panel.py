@@ -178,7 +178,7 @@ def test_following_shows_the_curve_and_the_newest_pictures_escaped(run: Path, sh
 
 def test_following_a_run_that_crashes_raises_its_reason(run: Path, shown: list[str]):
     write_events_to(run / "events.jsonl")(RunFailed(3, "OutOfMemoryError", "CUDA out of memory.", "..."))
-    with pytest.raises(TrainingError, match=r"run\.batch_size(.|\n)*CUDA out of memory"):
+    with pytest.raises(TrainingError, match=r"run\.micro_batch_size(.|\n)*CUDA out of memory"):
         follow(run)
 
 
