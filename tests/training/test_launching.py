@@ -16,6 +16,7 @@ from lora_nb.training.launching import continue_run, start_run
 from lora_nb.training.requests import ask_run
 from lora_nb.training.runs import train_project
 from lora_nb.training.watching import RunWatcher, follow_run, list_runs, run_state
+from tests.training.stories import assert_same
 
 LONG = {"run.epochs": 900, "run.save_every_n_epochs": 1000, "samples.every_n_epochs": 0} | {
     "samples.prompts": ["mochi"],
@@ -53,18 +54,18 @@ def long_run(project, config):
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_run_in_the_background_trains_the_same_lora(project, config):
-    folder = start_run(project, config)
-    assert folder.name == "run1" and run_state(folder).state == "starting"
-    state = follow_run(folder, lambda event: None)
-    assert (state.state, state.step, state.steps) == ("finished", 10, 10) and state.pid is None
+def test_two_runs_in_the_background_do_not_see_each_other_and_train_the_same_lora(project, config):
+    """Both encode the same pictures into the same cache at the same time."""
+    folders = [start_run(project, config), start_run(project, config)]
+    assert [folder.name for folder in folders] == ["run1", "run2"] and run_state(folders[1]).state == "starting"
+    for folder in folders:
+        state = follow_run(folder, lambda event: None)
+        assert (state.state, state.step, state.steps) == ("finished", 10, 10) and state.pid is None
+        assert "10 steps" in (folder / "log.txt").read_text()
     here = train_project(project, config, run="here", on_event=lambda event: None)
-    one, other = (list(read_events(each / "events.jsonl")) for each in (folder, here))
-    assert [event.loss for event in one if isinstance(event, StepDone)] == [
-        event.loss for event in other if isinstance(event, StepDone)
-    ]
-    assert [state.run for state in list_runs(project)] == ["run1", "here"]
-    assert "10 steps" in (folder / "log.txt").read_text()
+    for folder in folders:
+        assert_same(here, folder)
+    assert [state.run for state in list_runs(project)] == ["run1", "run2", "here"]
 
 
 def test_a_run_is_paused_asked_for_pictures_and_files_and_stopped(long_run):
