@@ -64,10 +64,15 @@ class Project:
 
     def latest_run(self) -> Path:
         """The folder of the run that was started last."""
-        runs = [folder for folder in self.runs.glob("*") if (folder / "config.json").exists()]
+        runs = self.run_folders()
         if not runs:
             raise ProjectError(f"{self.runs} holds no run yet. Train first: lora-nb train {self.root}")
-        return max(runs, key=lambda folder: (folder / "config.json").stat().st_mtime)
+        return runs[-1]
+
+    def run_folders(self) -> list[Path]:
+        """The folders of all runs, in the order in which these were started: the time of their settings' file."""
+        settings = sorted(self.runs.glob("*/config.json"), key=lambda path: path.stat().st_mtime_ns)
+        return [path.parent for path in settings]
 
     def new_run_name(self) -> str:
         """A name that no run of this project has: run1, run2, ..."""

@@ -1,6 +1,7 @@
 """Can this run go on where it was? Its beginning is remembered, compared, and what it told too much is taken back."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -102,6 +103,14 @@ def go_back(folder: Path, checkpoint: Checkpoint | None) -> None:
     cut_events(folder / "events.jsonl", int(checkpoint.facts["events"]) if checkpoint else 0, stays)
 
 
+def rewrite_settings(config: TrainConfig, folder: Path) -> None:
+    """Change the settings of a run that was started already; their file's time still says when that was."""
+    path = folder / "config.json"
+    started = path.stat()
+    save_config(config, path)
+    os.utime(path, ns=(started.st_atime_ns, started.st_mtime_ns))
+
+
 def _load_settings(folder: Path, checkpoint: Checkpoint | None) -> tuple[TrainConfig, list[Problem]]:
     """The run's own settings; the checkpoint's copy, if their file is damaged. Raises ConfigError if there is none."""
     path, kept = folder / "config.json", checkpoint.facts.get("config") if checkpoint else None
@@ -111,7 +120,7 @@ def _load_settings(folder: Path, checkpoint: Checkpoint | None) -> tuple[TrainCo
         if kept is None:
             raise
         config = make_config(kept)
-        save_config(config, path)
+        rewrite_settings(config, folder)
         message = "The run's settings are damaged. They were taken from its checkpoint."
         return config, [Problem(path.name, message, "", "note")]
     before = make_config(kept) if kept else config

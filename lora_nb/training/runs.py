@@ -23,7 +23,15 @@ from lora_nb.training.acceleration import Team, find_team
 from lora_nb.training.cache import CachedImage, cache_dataset
 from lora_nb.training.checkpoints import Checkpoint, find_checkpoint, remove_all
 from lora_nb.training.conditioning import CaptionEncoder
-from lora_nb.training.continuing import BEGINNING, WayOn, find_folder, find_way_on, go_back, write_beginning
+from lora_nb.training.continuing import (
+    BEGINNING,
+    WayOn,
+    find_folder,
+    find_way_on,
+    go_back,
+    rewrite_settings,
+    write_beginning,
+)
 from lora_nb.training.event_log import read_events
 from lora_nb.training.events import OnEvent, Preparing, ProblemFound, RunContinued, RunFinished, RunStarted, tell
 from lora_nb.training.loop import train
@@ -123,7 +131,8 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
     ):
         if job.way_on is None and team.is_first:
             refuse_mirror(job.project, job.config, folder.name)
-            save_config(job.config, folder / "config.json")
+            if not job.prepared:
+                save_config(job.config, folder / "config.json")
         while True:
             try:
                 train_on(job, model, tell(tell_log, on_event), tell_log, mirror)
@@ -139,7 +148,7 @@ def work(job: Job, model: DiffusionModel | None, on_event: OnEvent | None) -> Pa
 
 def take_way_out(job: Job, model: DiffusionModel | None, way_out: WayOut) -> tuple[Job, DiffusionModel | None]:
     """The same run with changed settings, from its newest whole checkpoint; and its model, if it can still be used."""
-    save_config(way_out.config, job.folder / "config.json")
+    rewrite_settings(way_out.config, job.folder)
     checkpoint, damage = find_checkpoint(job.folder / "checkpoints")
     told = [*(job.way_on.remarks if job.way_on else ()), way_out.remark, *damage]
     if way_out.changes.keys() & OF_THE_MODEL:

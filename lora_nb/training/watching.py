@@ -104,10 +104,7 @@ def run_state(folder: Path) -> RunState:
 
 def list_runs(project: Project) -> list[RunState]:
     """All runs of a project, in the order in which they were started."""
-    folders = [path.parent for path in project.runs.glob("*/config.json")]
-    return [
-        run_state(folder) for folder in sorted(folders, key=lambda folder: (folder / "config.json").stat().st_mtime)
-    ]
+    return [run_state(folder) for folder in project.run_folders()]
 
 
 def follow_run(folder: Path, on_event: OnEvent, every: float = 0.5) -> RunState:

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from lora_nb.config import read_setting
-from lora_nb.config_file import change_settings, load_config, make_config
+from lora_nb.config_file import change_settings, load_config, make_config, save_config
 from lora_nb.errors import BadLossError, TrainingError
 from lora_nb.models.base import load_model
 from lora_nb.training import loop, setbacks
+from lora_nb.training.continuing import rewrite_settings
 from lora_nb.training.event_log import read_events
 from lora_nb.training.events import ImageSampled, ProblemFound, RunContinued, StepDone
 from lora_nb.training.learner import Learner
@@ -191,6 +192,17 @@ def break_loss_at(monkeypatch, step, times, value=math.nan):
 
     monkeypatch.setattr(loop, "add_up_gradients", broken)
     return left
+
+
+def test_settings_that_change_under_way_do_not_make_a_run_the_last_one(project, config):
+    first, last = project.run_folder("first"), project.run_folder("a-last")
+    for seconds, folder in enumerate((first, last), 1_700_000_000):
+        folder.mkdir(parents=True)
+        save_config(config, folder / "config.json")
+        os.utime(folder / "config.json", (seconds, seconds))
+    rewrite_settings(change_settings(config, {"run.seed": 7}), first)
+    assert load_config(first / "config.json").run.seed == 7
+    assert project.run_folders() == [first, last] and project.latest_run() == last
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
