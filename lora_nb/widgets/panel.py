@@ -102,8 +102,7 @@ def show_panel(where: Project | Path) -> Any:
 
 def list_run_names(project: Project) -> list[str]:
     """A project's runs, the newest one last."""
-    files = list(project.runs.glob("*/config.json"))
-    return [file.parent.name for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+    return [folder.name for folder in project.run_folders()]
 
 
 def describe_run(board: RunDashboard, have: int = 0, pictures: int = 0) -> dict[str, Any]:
