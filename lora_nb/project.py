@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_nb.config import TrainConfig
-from lora_nb.config_file import load_config, save_config
+from lora_nb.config_file import change_settings, load_config, save_config
 from lora_nb.errors import ProjectError, quote
+from lora_nb.locks import alone_in
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,16 @@ class Project:
 
     def save_config(self, config: TrainConfig) -> None:
         save_config(config, self.config_file)
+
+    def change_settings(self, changes: dict[str, Any]) -> TrainConfig:
+        """Change some of the saved settings, {"run.epochs": 5}, and leave all others as they are on disk now.
+
+        Another notebook may have changed those since this one read them. Raises ConfigError, and saves nothing then.
+        """
+        with alone_in(self.root):
+            config = change_settings(self.load_config(), changes)
+            self.save_config(config)
+        return config
 
     def run_folder(self, run: str) -> Path:
         return self.runs / run

@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # A room may import the rooms to its left, and itself. Rooms in one pair of brackets stand side by side.
 ORDER = [
     {"errors", "files"},
-    {"config", "explaining"},
+    {"config", "explaining", "locks"},
     {"config_file"},
     {"environment", "project", "tokens"},
     {"presets", "kohya", "checkup"},

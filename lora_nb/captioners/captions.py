@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from PIL import Image
 
-from lora_nb.dataset.images import Dataset, ImageItem, open_picture
-from lora_nb.dataset.tags import CaptionChange, caption_path, change_caption, join_tags, read_caption, split_tags
+from lora_nb.dataset.images import Dataset, open_picture
+from lora_nb.dataset.tags import CaptionChange, caption_path, join_tags, read_caption_lines, split_tags, write_changes
 from lora_nb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -94,20 +94,30 @@ def caption_dataset(
     """Let a captioner describe every picture, and put the trigger words first. Returns what changed.
 
     existing: what happens to captions that are there: "skip" leaves them, "replace" writes them anew, "append" and
-    "prepend" add what they do not say yet. Each caption is written as soon as it is made, and doing the same again
-    changes nothing: a run that was cut goes on where it stopped. Regularisation pictures get no trigger words. What was
-    there before the first change is kept as .txt.bak.
+    "prepend" add to each line what it does not say yet. Each caption is written as soon as it is made, and doing the
+    same again changes nothing: a run that was cut goes on where it stopped. If somebody edits a caption while its
+    picture is looked at, what it says then counts. Regularisation pictures get no trigger words. What was there
+    before the first change is kept as .txt.bak.
     """
-    changes = []
+    changes: list[CaptionChange] = []
     for done, item in enumerate(dataset.items, start=1):
-        before = read_caption(item.path)
-        if not (existing == "skip" and before):
-            first = () if item.is_regularisation else trigger_words
-            after = _merge(before or "", caption(open_picture(item.path)), existing, first)
-            if after != (before or ""):
-                changes.append(_write(item, before or "", after, dry_run))
+        if not (existing == "skip" and read_caption_lines(item.path)):
+            found = caption(open_picture(item.path))  # takes long: somebody may edit the caption meanwhile
+            change = _plan(item.path, found, existing, () if item.is_regularisation else trigger_words)
+            if change.after != change.before:
+                changes += [change] if dry_run else write_changes([change])
         on_progress(done, len(dataset.items))
     return changes
+
+
+def _plan(picture: Path, found: str, existing: Existing, trigger_words: tuple[str, ...]) -> CaptionChange:
+    """What becomes of a caption; each line of it is a caption of its own."""
+    lines = read_caption_lines(picture) or []
+    before = "\n".join(lines)
+    if existing == "skip" and lines:
+        return CaptionChange(caption_path(picture), before, before)
+    after = dict.fromkeys(_merge(line, found, existing, trigger_words) for line in lines or [""])
+    return CaptionChange(caption_path(picture), before, "\n".join(after))
 
 
 def _merge(before: str, found: str, existing: Existing, trigger_words: tuple[str, ...]) -> str:
@@ -119,9 +129,3 @@ def _merge(before: str, found: str, existing: Existing, trigger_words: tuple[str
     if is_sentence and not old:
         return join_tags([*trigger_words, found])
     return join_tags(dict.fromkeys([*trigger_words, *both]))
-
-
-def _write(item: ImageItem, before: str, after: str, dry_run: bool) -> CaptionChange:
-    if not dry_run:
-        change_caption(item.path, after)
-    return CaptionChange(caption_path(item.path), before, after)

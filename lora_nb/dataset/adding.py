@@ -28,6 +28,7 @@ from lora_nb.dataset.journal import record
 from lora_nb.dataset.tags import LONGEST_CAPTION_FILE, caption_path
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
+from lora_nb.locks import alone_in
 from lora_nb.project import Project, expand
 
 USUAL_REPEATS = 10
@@ -149,6 +150,11 @@ def _leave_out_odd(files: list[Path], problems: list[Problem]) -> list[Path]:
 
 def _copy(project: Project, picture: Path, own: list[Path], folder: Path, added: Added) -> list[Path]:
     """Copy a picture with its caption and mask, under a name that is free both here and among the excluded."""
+    with alone_in(project.images):  # else another notebook may take the name that was free
+        return _copy_alone(project, picture, own, folder, added)
+
+
+def _copy_alone(project: Project, picture: Path, own: list[Path], folder: Path, added: Added) -> list[Path]:
     excluded = project.images / EXCLUDED_FOLDER / folder.relative_to(project.images)
     places = [place / name for place in (folder, excluded) for name in (picture.name, caption_path(picture).name)]
     stem = picture.stem + free_ending(picture.stem, places)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_nb.dataset.caption_saving import WRITING
-from lora_nb.dataset.tags import CaptionChange, read_caption_lines, write_changes
+from lora_nb.dataset.tags import CaptionChange, says, write_changes
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
+from lora_nb.locks import alone_in
 from lora_nb.project import Project
 
 REMEMBERED = 50  # edits; older ones are forgotten, and the journal stays small
@@ -56,8 +56,8 @@ class CaptionHistory:
         number: of an edit that these changes belong to, if they come in slices; it must be the last one. A caption that
         was edited since the dry run is left as it is.
         """
-        with WRITING:
-            found = [change for change in changes if _read_text(change.path) == change.before]
+        with alone_in(self.root):
+            found = [change for change in changes if says(change.path) == change.before]
             done, undone = self._read()
             if number is None or not done or done[-1].number != number:
                 number = 1 + max((action.number for action in [*done, *undone]), default=0)
@@ -69,7 +69,7 @@ class CaptionHistory:
 
     def undo(self) -> Step:
         """Take the last edit back. A caption that was edited since is left as it is, and named."""
-        with WRITING:
+        with alone_in(self.root):
             done, _ = self._read()
             if not done:
                 raise DatasetError("Nothing was undone.", [Problem("undo", "There is no edit to undo.", "", "note")])
@@ -78,7 +78,7 @@ class CaptionHistory:
 
     def redo(self) -> Step:
         """Make the edit again that was undone last."""
-        with WRITING:
+        with alone_in(self.root):
             _, undone = self._read()
             if not undone:
                 raise DatasetError("Nothing was redone.", [Problem("redo", "There is no undone edit.", "", "note")])
@@ -104,13 +104,14 @@ class CaptionHistory:
         wanted, left = [], []
         for name, (before, after) in changes.items():
             path = self._path(name)
-            now = _read_text(path)
+            now = says(path)
             if now == before and path.parent.is_dir():
                 wanted.append(CaptionChange(path, before, after))
             elif now != after:
                 left.append(path)
-        write_changes(wanted)
-        return Step(action.label, tuple(wanted), tuple(left))
+        changed = write_changes(wanted)
+        left += [change.path for change in wanted if change not in changed]
+        return Step(action.label, tuple(changed), tuple(left))
 
     def _read(self) -> tuple[list[Action], list[Action]]:
         """Play the journal: the edits that are done, and those that are undone, the last one at the end of each."""
@@ -172,11 +173,3 @@ class CaptionHistory:
             fix = "Delete the journal; the captions themselves are not affected."
             raise DatasetError("Nothing was undone.", [Problem(str(self.file), f"It names {name!r}.", fix)])
         return path
-
-
-def _read_text(path: Path) -> str | None:
-    """What a caption file says now; None if it cannot be read, and so must not be touched."""
-    try:
-        return "\n".join(read_caption_lines(path) or ())
-    except DatasetError:
-        return None

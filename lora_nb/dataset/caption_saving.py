@@ -1,7 +1,6 @@
 """How is one caption saved, when it may be open elsewhere, too? Only if it is still what its editor saw."""
 
 import hashlib
-import threading
 from pathlib import Path
 
 from lora_nb.dataset.tags import (
@@ -14,8 +13,7 @@ from lora_nb.dataset.tags import (
 )
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import read_file
-
-WRITING = threading.RLock()  # JupyterLab may run an editor and a tagger in threads of one kernel
+from lora_nb.locks import alone_in
 
 
 class CaptionConflictError(DatasetError):
@@ -49,7 +47,7 @@ def save_caption(picture: Path, text: str, revision: str) -> str:
     writes nothing then. What was there before the first edit is kept as .txt.bak.
     """
     after = "\n".join(tidy_lines(text))
-    with WRITING:
+    with alone_in(picture.parent):
         before, now = read_caption_text(picture)
         if now != revision and before != after:
             raise CaptionConflictError(picture, before, now)

@@ -8,7 +8,6 @@ under its name and hash, and the steps that were done to it. So a JPEG is compre
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 from lora_nb.dataset.rendering import Step, render
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import write_whole
+from lora_nb.locks import alone_in
 from lora_nb.project import Project
 
 JOURNAL = "journal.jsonl"
-_LOCK = threading.RLock()  # JupyterLab may handle the messages of two boards at the same time
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def perform(
 
     All of it happens or nothing. Raises DatasetError if something is in the way.
     """
-    with _LOCK:
+    with alone_in(project.originals):
         return _perform(project, text, moves, steps or {})
 
 
@@ -96,7 +95,7 @@ def _perform(
 def record(project: Project, text: str, moves: Iterable[tuple[Path, Path]]) -> Edit:
     """Write down moves that have just been made by other means: new files, which an undo puts to their `from`."""
     named = tuple((relative(project, source), relative(project, target)) for source, target in moves)
-    with _LOCK:
+    with alone_in(project.originals):
         edit = Edit(read_history(project).count + 1, text, named)
         _append(project, {"do": asdict(edit)})
     return edit
@@ -104,7 +103,7 @@ def record(project: Project, text: str, moves: Iterable[tuple[Path, Path]]) -> E
 
 def undo(project: Project) -> Edit:
     """Take back the last edit. Raises DatasetError if there is none, or another program has changed its files."""
-    with _LOCK:
+    with alone_in(project.originals):
         history = read_history(project)
         if not history.done:
             raise DatasetError("Nothing can be undone.", [Problem(project.name, "No edit is in force.", "")])
@@ -113,7 +112,7 @@ def undo(project: Project) -> Edit:
 
 def redo(project: Project) -> Edit:
     """Do again what was undone last."""
-    with _LOCK:
+    with alone_in(project.originals):
         history = read_history(project)
         if not history.undone:
             raise DatasetError("Nothing can be redone.", [Problem(project.name, "No edit was undone.", "")])

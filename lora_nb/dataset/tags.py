@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from lora_nb.config import DataConfig
 from lora_nb.errors import DatasetError, Problem
 from lora_nb.files import read_file, write_whole
+from lora_nb.locks import alone_in
 
 if TYPE_CHECKING:
     from lora_nb.dataset.images import Dataset, ImageItem
@@ -57,24 +58,35 @@ def write_caption(picture: Path, caption: str) -> None:
     write_whole(caption_path(picture), " ".join(caption.split()).encode())
 
 
-def change_caption(picture: Path, caption: str) -> None:
-    """Save an edited caption, and keep what was there before the first edit beside it: 001.txt.bak."""
-    _keep_original(caption_path(picture))
-    write_caption(picture, caption)
+def write_changes(changes: Iterable[CaptionChange]) -> list[CaptionChange]:
+    """Make captions what they are `after`, with their lines; one that became empty loses its file.
 
-
-def write_changes(changes: Iterable[CaptionChange]) -> None:
-    """Make changed captions what they are `after`, with their lines; one that became empty loses its file.
-
-    What was there before the first edit is kept beside each: 001.txt.bak.
+    What was there before the first edit is kept beside each: 001.txt.bak. A caption that does not say any more what it
+    did `before`, because another notebook has edited it since, is left as it is. Returns the changes that were made.
     """
+    made = []
     for change in changes:
-        _keep_original(change.path)
-        lines = tidy_lines(change.after)
-        if lines:
-            write_whole(change.path, "\n".join(lines).encode())
-        else:
-            change.path.unlink(missing_ok=True)
+        with alone_in(change.path.parent):
+            if says(change.path) == change.before:
+                _write(change)
+                made.append(change)
+    return made
+
+
+def _write(change: CaptionChange) -> None:
+    _keep_original(change.path)
+    if lines := tidy_lines(change.after):
+        write_whole(change.path, "\n".join(lines).encode())
+    else:
+        change.path.unlink(missing_ok=True)
+
+
+def says(caption_file: Path) -> str | None:
+    """What a caption file says now, "" if there is none; None if it cannot be read, and so must not be touched."""
+    try:
+        return "\n".join(read_caption_lines(caption_file) or ())
+    except DatasetError:
+        return None
 
 
 def tidy_lines(text: str) -> list[str]:
@@ -202,9 +214,7 @@ def edit_captions(dataset: Dataset, change: Callable[[str], str], *, dry_run: bo
             changes.append(CaptionChange(path, "\n".join(lines or ()), "\n".join(line for line in after if line)))
     if problems:
         raise DatasetError("No caption was changed, because some cannot be read.", problems)
-    if not dry_run:
-        write_changes(changes)
-    return changes
+    return changes if dry_run else write_changes(changes)
 
 
 def _keep_original(path: Path) -> None:

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lora_nb.config_file import change_settings
 from lora_nb.dataset.caption_history import Step, open_history
 from lora_nb.dataset.caption_saving import CaptionConflictError, find_revision, read_caption_text, save_caption
 from lora_nb.dataset.decoding import read_size
@@ -26,6 +25,7 @@ from lora_nb.dataset.thumbnails import thumbnail
 from lora_nb.dataset.trigger_words import report_triggers
 from lora_nb.dataset.vocabulary import KnownTag, read_vocabulary, suggest_tags
 from lora_nb.errors import DatasetError
+from lora_nb.locks import alone_in
 from lora_nb.project import Project
 from lora_nb.widgets.asking import AskedWidget, Reply
 
@@ -105,15 +105,17 @@ class CaptionEditor(AskedWidget):
         dataset = refresh_captions(self._dataset if names is None else choose_pictures(self._dataset, names))
         if edit in ("add", "sort"):
             options = {"kept": len(self._project.load_config().data.trigger_words), **options}
-        changes = EDITS[edit](dataset, **options, dry_run=True)
         if dry_run:
+            changes = EDITS[edit](dataset, **options, dry_run=True)
             return {
                 "count": len(changes),
                 "of": len(dataset.items),
                 "examples": [_show(each) for each in changes[:SHOWN]],
             }
         label = describe_edit(edit, options)
-        self._history.apply(label, changes)
+        with alone_in(self._history.root):  # so that all of it is made, whatever other notebooks edit
+            changes = EDITS[edit](dataset, **options, dry_run=True)
+            self._history.apply(label, changes)
         return {"count": len(changes), "label": label, **self._say_changed(changes)}
 
     def answer_undo(self) -> Reply:
@@ -161,7 +163,7 @@ class CaptionEditor(AskedWidget):
     def answer_adopt(self, words: list[str]) -> Reply:
         """Save trigger words in the settings, and keep as many tags in front."""
         changes = {"data.trigger_words": words, "data.keep_tokens": len(words)}
-        self._project.save_config(change_settings(self._project.load_config(), changes))
+        self._project.change_settings(changes)
         return {"triggers": words}
 
     def answer_advice(self) -> Reply:

@@ -180,8 +180,7 @@ def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> Se
         nonlocal known
         values = {name: read_setting(config, name) for name, _ in list_settings()}
         changes = {name: value for name, value in values.items() if value != read_setting(known, name)}
-        # only what changed: another notebook may have written the file since this form was made
-        project.save_config(change_settings(project.load_config(), changes))
+        project.change_settings(changes)
         known = config
         refresh_forms(project, but=form)
         return f"Saved in {project.config_file.name}. {describe_plan(project)}"

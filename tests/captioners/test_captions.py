@@ -44,6 +44,25 @@ def test_a_sentence_is_kept_whole_and_added_once(folder):
         assert read(folder) == ["old tag, smile, A cat, a dog, a cat.", "A cat, a dog, a cat."]
 
 
+def test_each_line_of_a_caption_is_a_caption_of_its_own(folder):
+    (folder / "a.txt").write_text("one, smile\ntwo")
+    caption_dataset(scan_images(folder), lambda _: "smile, hat", existing="append")
+    assert read(folder)[0] == "one, smile, hat\ntwo, smile, hat"
+    caption_dataset(scan_images(folder), lambda _: "smile, hat", existing="replace")
+    assert read(folder)[0] == "smile, hat"
+
+
+@pytest.mark.parametrize(("existing", "expected"), [("skip", "typed"), ("append", "typed, hat"), ("replace", "hat")])
+def test_what_somebody_types_while_the_picture_is_looked_at_counts(folder, existing, expected):
+    def look_and_let_type(_: Image.Image) -> str:
+        (folder / "b.txt").write_text("typed")
+        return "hat"
+
+    (folder / "a.png").unlink()
+    caption_dataset(scan_images(folder), look_and_let_type, existing=existing)
+    assert (folder / "b.txt").read_text() == expected
+
+
 def test_a_dry_run_writes_nothing(folder):
     changes = caption_dataset(scan_images(folder), lambda _: "hat", existing="replace", dry_run=True)
     assert [change.after for change in changes] == ["hat", "hat"]
