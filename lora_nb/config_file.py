@@ -17,6 +17,26 @@ LARGEST_FILE = 10 << 20  # bytes; all settings take 10 KB
 MOST_EXPLAINED = 20  # mistakes; who makes more has chosen the wrong file
 LONGEST_SHOWN = 80  # characters of a name or a value
 
+# what pydantic finds wrong, by its own name for it
+REASONS = {
+    "greater_than": "it should be more than {gt:,g}",
+    "greater_than_equal": "it should be {ge:,} or more",
+    "less_than_equal": "it should be {le:,} or less",
+    "literal_error": "it should be {expected}",
+    "finite_number": "it should be a number that can be written down",
+    "string_too_short": "something should stand here",
+    "int_from_float": "it should be a whole number",
+}
+KINDS_OF_VALUES = {  # by how the name begins
+    "int_": "it should be a whole number, such as 8",
+    "float_": "it should be a number, such as 0.5 or 1e-4",
+    "bool_": "it should be true or false",
+    "string_": "it should be a text",
+    "tuple_": "it should be a list",
+    "dict_": "it should be names with values",
+    "model_": "it should be names of settings with values",
+}
+
 
 def load_config(path: Path) -> TrainConfig:
     """Read settings from a JSON file, or say everything that is wrong with them at once."""
@@ -126,8 +146,19 @@ def _explain(mistake: Any, where: str) -> Problem:
         near = _nearest_setting(name)
         fix = f"Did you mean {near!r}?" if near else "Remove it."
         return Problem(f"{where}, {name}", "There is no such setting.", fix)
-    reason = mistake["msg"].removeprefix("Value error, ")
-    return Problem(f"{where}, {name}", f"{value} does not work:", reason[:1].lower() + reason[1:] + ".")
+    return Problem(f"{where}, {name}", f"{value} does not work:", f"{_say_reason(mistake)}.")
+
+
+def _say_reason(mistake: Any) -> str:
+    """Why pydantic refuses a value, without the words that only programmers know."""
+    kind: str = mistake["type"]
+    if words := REASONS.get(kind):
+        return words.format_map(mistake.get("ctx", {}))
+    for beginning, words in KINDS_OF_VALUES.items():
+        if kind.startswith(beginning):
+            return words
+    reason: str = mistake["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"it {reason}" if reason.startswith("should") else reason[:1].lower() + reason[1:]
 
 
 def _show(value: Any) -> str:

@@ -75,3 +75,25 @@ def test_the_saved_json_names_every_setting(tmp_path):
     assert {f"{section}.{name}" for section, part in values.items() for name in part} == {
         name for name, _ in list_settings()
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("run.epochs", "abc", "'abc' does not work: it should be a whole number, such as 8."),
+        ("run.epochs", 1.5, "it should be a whole number."),
+        ("run.epochs", 0, "it should be 1 or more."),
+        ("run.epochs", 10**6, "it should be 1,000 or less."),
+        ("optimizer.learning_rate", "x", "it should be a number, such as 0.5 or 1e-4."),
+        ("optimizer.learning_rate", 0, "it should be more than 0."),
+        ("run.precision", "fp8", "it should be 'fp32', 'fp16' or 'bf16'."),
+        ("data.shuffle_tags", "perhaps", "it should be true or false."),
+        ("data.trigger_words", 3, "it should be a list."),
+        ("model.base", "", "something should stand here."),
+        ("run", [], "it should be names of settings with values."),
+    ],
+)
+def test_a_wrong_value_is_explained_without_a_programmers_words(name, value, words):
+    with pytest.raises(ConfigError) as caught:
+        change_settings(TrainConfig(), {name: value})
+    assert words in str(caught.value)

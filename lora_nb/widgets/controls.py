@@ -3,16 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import ipywidgets
 from pydantic.fields import FieldInfo
 
 from lora_nb.config import choices_of, facts_of
-from lora_nb.widgets.messages import LABEL_WIDTH, UNDER_FIELD
-
-NARROW, WIDE = "330px", "640px"  # of a field with its label
+from lora_nb.widgets.frame import with_class
+from lora_nb.widgets.messages import advice
 
 
 @dataclass(frozen=True)
@@ -36,29 +34,27 @@ def make_control(field: FieldInfo, value: Any) -> Control:
 
 
 def make_choice(field: FieldInfo) -> Control:
-    return _as_it_is(ipywidgets.Dropdown(options=choices_of(field), **_look(field, NARROW)))
+    return _as_it_is(ipywidgets.Dropdown(options=choices_of(field), description=field.title))
 
 
 def make_switch(field: FieldInfo) -> Control:
-    return _as_it_is(ipywidgets.Checkbox(**_look(field, WIDE)))
+    return _as_it_is(with_class(ipywidgets.Checkbox(description=field.title), "lnf-wide"))
 
 
 def make_number(field: FieldInfo) -> Control:
     """A text field: number fields quietly change what they do not understand, and show 1e-4 as 0.0001."""
-    text = ipywidgets.Text(continuous_update=False, **_look(field, NARROW))
+    text = ipywidgets.Text(continuous_update=False, description=field.title)
     return Control(text, read=str.strip, write=lambda value: f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def make_line(field: FieldInfo) -> Control:
-    return _as_it_is(ipywidgets.Text(continuous_update=False, **_look(field, WIDE)))
+    return _as_it_is(with_class(ipywidgets.Text(continuous_update=False, description=field.title), "lnf-wide"))
 
 
 def make_lines(field: FieldInfo) -> Control:
     """Several texts, one on each line: a prompt may hold commas."""
-    look = _look(field, WIDE)
-    area = ipywidgets.Textarea(continuous_update=False, rows=3, **look)
     return Control(
-        area,
+        _make_area(field),
         read=lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()),
         write=lambda values: "\n".join(map(str, values)),
     )
@@ -66,9 +62,8 @@ def make_lines(field: FieldInfo) -> Control:
 
 def make_table(field: FieldInfo) -> Control:
     """A mapping, one entry on each line: mid_block = 4."""
-    area = ipywidgets.Textarea(continuous_update=False, rows=3, **_look(field, WIDE))
     return Control(
-        area,
+        _make_area(field),
         read=lambda text: {
             name.strip(): value.strip()
             for name, _, value in (line.partition("=") for line in text.splitlines())
@@ -96,9 +91,7 @@ def make_help(field: FieldInfo) -> Any:
     kohya = kohya.strip("()") if kohya.startswith("(") else kohya
     lines = {"tuple": "one on each line", "dict": "one on each line: mid_block = 4"}.get(_kind(field), "")
     notes = [note for note in (lines, _describe_bounds(field), f"Kohya: {kohya}" if kohya else "") if note]
-    text = escape(field.description or "")
-    text += f" <i>({escape('; '.join(notes))})</i>" if notes else ""
-    return ipywidgets.HTML(f'<div style="{UNDER_FIELD}; opacity: .8; font-size: 92%">{text}</div>')
+    return ipywidgets.HTML(advice(field.description or "", "; ".join(notes)))
 
 
 def _write_value(value: Any) -> str:
@@ -122,10 +115,5 @@ def _as_it_is(widget: Any) -> Control:
     return Control(widget, read=lambda value: value, write=lambda value: value)
 
 
-def _look(field: FieldInfo, width: str) -> dict[str, Any]:
-    """The whole label, and a width that leaves room for the value but fits a small screen."""
-    return {
-        "description": field.title,
-        "style": {"description_width": LABEL_WIDTH},
-        "layout": ipywidgets.Layout(width=width, max_width="98%"),
-    }
+def _make_area(field: FieldInfo) -> Any:
+    return with_class(ipywidgets.Textarea(continuous_update=False, rows=3, description=field.title), "lnf-wide")

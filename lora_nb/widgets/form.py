@@ -18,15 +18,16 @@ from lora_nb.dataset.steps import plan_steps
 from lora_nb.errors import ConfigError, LoraNbError, Problem
 from lora_nb.project import Project
 from lora_nb.widgets.controls import Control, make_control, make_help
+from lora_nb.widgets.frame import frame, with_class
 from lora_nb.widgets.messages import bad, good, note
 
 # What a beginner decides, in the order of the tutorial; everything else can wait.
 SIMPLE = (
     "model.base",
+    "model.clip_skip",
     "data.resolution",
     "data.trigger_words",
     "data.keep_tokens",
-    "model.clip_skip",
     "run.epochs",
     "run.batch_size",
     "run.precision",
@@ -80,10 +81,8 @@ class SettingsForm:
         self._is_showing = False  # while the form itself changes its fields
         self._show_applicability()
         self._status = ipywidgets.HTML()
-        self.widget = ipywidgets.VBox([*self._body(), self._status])
         rare = [row.box for name, row in self._rows.items() if row.is_advanced and name not in chosen]
-        if rare:
-            self.widget.children = (_make_switch(rare), *self.widget.children)
+        self.widget = frame(*([_make_switch(rare)] if rare else []), *self._body(), self._status)
 
     @property
     def controls(self) -> dict[str, Any]:
@@ -183,7 +182,11 @@ def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> Se
         project.change_settings(changes)
         known = config
         refresh_forms(project, but=form)
-        return f"Saved in {project.config_file.name}. {describe_plan(project)}"
+        try:
+            steps = count_steps(project)
+        except LoraNbError as error:
+            steps = f"The steps cannot be counted: {error}"
+        return f"Saved in {project.config_file.name}. {steps}"
 
     form = SettingsForm(known, names=names, on_change=save)
     _open_forms.setdefault(project.root, WeakSet()).add(form)
@@ -198,13 +201,10 @@ def refresh_forms(project: Project, but: SettingsForm | None = None) -> None:
             form.show(config)
 
 
-def describe_plan(project: Project) -> str:
-    """The formula of the steps, with the project's numbers."""
-    try:
-        config = project.load_config()
-        plan = plan_steps(scan_images(project.images), config)
-    except LoraNbError as error:
-        return f"The steps cannot be counted: {error}"
+def count_steps(project: Project) -> str:
+    """The formula of the steps, with the project's numbers. Raises LoraNbError if they cannot be counted."""
+    config = project.load_config()
+    plan = plan_steps(scan_images(project.images), config)
     return (
         f"{plan.pictures} pictures, seen {plan.seen_per_epoch} times an epoch in batches of {config.run.batch_size}: "
         f"{plan.steps_per_epoch} steps x {plan.epochs} epochs = {plan.steps} steps."
@@ -229,8 +229,7 @@ def _choose(names: list[str]) -> dict[str, FieldInfo]:
 
 def _make_row(field: FieldInfo, value: Any) -> Row:
     control, why_off, error = make_control(field, value), ipywidgets.HTML(), ipywidgets.HTML()
-    layout = ipywidgets.Layout(margin="0 0 10px 0")
-    box = ipywidgets.VBox([control.widget, why_off, error, make_help(field)], layout=layout)
+    box = with_class(ipywidgets.VBox([control.widget, why_off, error, make_help(field)]), "lnf-row")
     return Row(field, control, why_off, error, box)
 
 
@@ -243,9 +242,8 @@ def _name_others(problem: Problem, names: list[str]) -> str:
 
 def _make_heading(section: str, purpose: str) -> Any:
     name, purpose = escape(section.capitalize()), escape(purpose.partition("\n")[0])
-    line = "border-bottom: 1px solid rgba(128, 128, 128, .45); padding: 4px 0; margin: 10px 0 8px"
-    text = f'<b style="font-size: 115%">{name}</b> <span style="opacity: .8">{purpose}</span>'
-    return ipywidgets.HTML(f'<div role="heading" aria-level="3" style="{line}">{text}</div>')
+    text = f'<b>{name}</b> <span class="lnf-help">{purpose}</span>'
+    return ipywidgets.HTML(f'<div role="heading" aria-level="3" class="lnf-heading">{text}</div>')
 
 
 def _make_switch(boxes: list[Any]) -> Any:

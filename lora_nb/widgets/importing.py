@@ -14,7 +14,8 @@ from lora_nb.kohya.importing import import_kohya
 from lora_nb.presets.catalogue import describe_differences
 from lora_nb.project import Project
 from lora_nb.widgets.form import refresh_forms
-from lora_nb.widgets.messages import bad, good
+from lora_nb.widgets.frame import frame, row, with_class
+from lora_nb.widgets.messages import advice, bad, bullets, good
 
 
 class SettingsImport:
@@ -23,14 +24,14 @@ class SettingsImport:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._found: TrainConfig | None = None
-        wide = ipywidgets.Layout(width="560px", max_width="98%")
-        self.path = ipywidgets.Text(description="File", placeholder="/content/drive/MyDrive/settings.json", layout=wide)
+        place = ipywidgets.Text(description="File", placeholder="/content/drive/MyDrive/settings.json")
+        self.path = with_class(place, "lnf-wide")
         self.look = ipywidgets.Button(description="Look at it")
         self.use = ipywidgets.Button(description="Use these settings", button_style="primary", disabled=True)
         self._account, self._status = ipywidgets.HTML(), ipywidgets.HTML()
         self.look.on_click(lambda _: self._look())
         self.use.on_click(lambda _: self._use())
-        self.widget = ipywidgets.VBox([self.path, self.look, self._account, self.use, self._status])
+        self.widget = frame(self.path, row(self.look, self.use), self._account, self._status)
 
     def _look(self) -> None:
         self._found, self._account.value, self._status.value = None, "", ""
@@ -41,8 +42,7 @@ class SettingsImport:
             self._status.value = bad(str(error))
             return
         changes = describe_differences(self._project.load_config(), self._found)
-        listed = "".join(f"<li>{escape(change)}</li>" for change in changes)
-        self._account.value = f"<p>{len(changes)} settings would change:</p><ul>{listed}</ul>" + account
+        self._account.value = advice(f"{len(changes)} settings would change:") + bullets(changes) + account
         self.use.disabled = not changes
 
     def _use(self) -> None:

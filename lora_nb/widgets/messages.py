@@ -1,29 +1,38 @@
 """How a form says that something works or not: in words and with a mark, so that colour is not needed to read it."""
 
+from collections.abc import Iterable
 from html import escape
-
-LABEL_WIDTH = "190px"  # of a form's labels: holds the longest title, since cut labels cannot be read
-UNDER_FIELD = f"margin-left: calc({LABEL_WIDTH} + 8px); max-width: 56em; line-height: 1.4"
-
-# of Jupyter's theme; the second is for Colab, where it can be read on light and on dark pages
-_GOOD, _BAD = "var(--jp-success-color0, #2e8b3d)", "var(--jp-error-color1, #d93025)"
 
 
 def good(text: str) -> str:
     """HTML for what works; empty for no text."""
-    return _paint(f"✓ {text}", _GOOD) if text else ""
+    return _say(f"✓ {text}", "good") if text else ""
 
 
 def bad(text: str) -> str:
     """HTML for what does not work; empty for no text."""
-    return _paint(f"✗ {text}", _BAD) if text else ""
+    return _say(f"✗ {text}", "bad") if text else ""
 
 
 def note(text: str) -> str:
     """HTML for why something cannot be changed now; empty for no text."""
-    return f'<div style="{UNDER_FIELD}; font-weight: 600; opacity: .8">· {escape(text)}</div>' if text else ""
+    return f'<div class="lnf-under lnf-note">· {escape(text)}</div>' if text else ""
 
 
-def _paint(text: str, color: str) -> str:
+def advice(text: str, aside: str = "") -> str:
+    """HTML for what stands in small letters below a field."""
+    end = f" <i>({escape(aside)})</i>" if aside else ""
+    return f'<div class="lnf-under lnf-help">{escape(text)}{end}</div>'
+
+
+def bullets(lines: Iterable[tuple[str, str] | str]) -> str:
+    """HTML for a list below a field; of a pair, the first stands out."""
+    items = [
+        escape(line) if isinstance(line, str) else f"<b>{escape(line[0])}</b>: {escape(line[1])}" for line in lines
+    ]
+    return f'<ul class="lnf-under lnf-help">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
+
+
+def _say(text: str, kind: str) -> str:
     # role="status" makes screen readers say it when it changes
-    return f'<div role="status" style="{UNDER_FIELD}; color: {color}; font-weight: 600">{escape(text)}</div>'
+    return f'<div role="status" class="lnf-under lnf-{kind}">{escape(text)}</div>'

@@ -13,7 +13,8 @@ from lora_nb.errors import LoraNbError
 from lora_nb.forecast.fitting import Fit, largest_batch, make_fit
 from lora_nb.forecast.memory import GIB, MemoryForecast, forecast_memory
 from lora_nb.project import Project
-from lora_nb.widgets.form import describe_plan
+from lora_nb.widgets.form import count_steps
+from lora_nb.widgets.frame import frame, row
 from lora_nb.widgets.messages import bad, good
 
 PROBES = 6  # steps that are trained to measure the time
@@ -29,8 +30,7 @@ class Outlook:
         self._lines, self._time = ipywidgets.HTML(), ipywidgets.HTML()
         self.again.on_click(lambda _: self.look())
         self.measure.on_click(lambda _: self._measure())
-        buttons = ipywidgets.HBox([self.again, self.measure], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self.widget = ipywidgets.VBox([self._lines, self._time, buttons])
+        self.widget = frame(self._lines, self._time, row(self.again, self.measure))
         self.look()
 
     def look(self) -> None:
@@ -38,7 +38,7 @@ class Outlook:
         self._time.value = ""
         self._lines.value = _paragraph("Computing …")
         try:
-            self._lines.value = "".join([good(describe_plan(self._project)), *_describe_memory(self._project)])
+            self._lines.value = "".join([good(count_steps(self._project)), *_describe_memory(self._project)])
         except (LoraNbError, OSError) as error:
             self._lines.value = bad(f"It cannot be computed: {error}")
 

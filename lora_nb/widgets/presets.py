@@ -1,7 +1,6 @@
 """Choosing a preset in a notebook: subject, model and machine, with the reasons in view before anything changes."""
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -12,7 +11,8 @@ from lora_nb.presets.catalogue import Preset, apply_preset, describe_differences
 from lora_nb.presets.layers import KINDS, WHOLE, load_layers
 from lora_nb.project import Project
 from lora_nb.widgets.form import refresh_forms
-from lora_nb.widgets.messages import LABEL_WIDTH, UNDER_FIELD, bad, good
+from lora_nb.widgets.frame import frame, with_class
+from lora_nb.widgets.messages import bad, bullets, good
 
 PUT_TOGETHER = "put together from:"  # the choice beside the presets that need no parts
 
@@ -32,10 +32,7 @@ class PresetChooser:
         for control in (self.whole, *self.parts.values()):
             control.observe(lambda _: self._show(), names="value")
         self.button.on_click(lambda _: self._use())
-        self.widget = ipywidgets.VBox(
-            [self.whole, *self.parts.values(), self._reasons, self.button, self._status],
-            layout=ipywidgets.Layout(margin="0 0 14px 0"),
-        )
+        self.widget = frame(self.whole, *self.parts.values(), self._reasons, self.button, self._status)
         self._show()
 
     @property
@@ -53,8 +50,7 @@ class PresetChooser:
     def _show(self) -> None:
         for control in self.parts.values():
             control.disabled = self.whole.value != PUT_TOGETHER
-        lines = "".join(f"<li><b>{escape(layer.name)}</b>: {escape(layer.reason)}</li>" for layer in self.preset.layers)
-        self._reasons.value = f'<ul style="{UNDER_FIELD}; opacity: .85; font-size: 92%">{lines}</ul>'
+        self._reasons.value = bullets((layer.name, layer.reason) for layer in self.preset.layers)
         self._status.value = ""
 
     def _use(self) -> None:
@@ -66,8 +62,7 @@ class PresetChooser:
         except (LoraNbError, OSError) as error:
             self._status.value = bad(f"The preset cannot be used: {error}")
             return
-        listed = "".join(f"<li>{escape(change)}</li>" for change in changes)
-        self._status.value = good(said) + f'<ul style="{UNDER_FIELD}; font-size: 92%">{listed}</ul>'
+        self._status.value = good(said) + bullets(changes)
 
 
 def choose_preset(project: Project) -> PresetChooser:
@@ -86,9 +81,5 @@ def _titles(kind: str) -> dict[str, str]:
 
 
 def _make_list(label: str, options: dict[str, str]) -> Any:
-    return ipywidgets.Dropdown(
-        description=label.capitalize(),
-        options=list(options.items()),
-        style={"description_width": LABEL_WIDTH},
-        layout=ipywidgets.Layout(width="560px", max_width="98%"),
-    )
+    choice = ipywidgets.Dropdown(description=label.capitalize(), options=list(options.items()))
+    return with_class(choice, "lnf-wide")

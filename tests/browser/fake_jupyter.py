@@ -96,11 +96,11 @@ def open_widget(
         page.close()
 
 
-def serious_problems(page: Any) -> list[str]:
+def serious_problems(page: Any, within: str = "html") -> list[str]:
     """What axe-core finds serious about the page, for people who use a keyboard or a screen reader."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, context=within).response["violations"]
     return [
         f"{each['id']}: {node['html'][:200]}"
         for each in found

@@ -108,6 +108,14 @@ class Person:
         self.page.get_by_label(label).set_input_files(files)
         self.interactions += 1
 
+    def choose_theme(self, name: str) -> None:
+        """Settings ▸ Theme ▸ name."""
+        self.page.get_by_role("menuitem", name="Settings", exact=True).click()
+        self.page.get_by_text("Theme", exact=True).hover()
+        self.page.get_by_text(name, exact=True).click()
+        is_light = "true" if name.endswith("Light") else "false"
+        self.page.locator(f"body[data-jp-theme-light={is_light}]").wait_for(state="attached")
+
     def photograph(self, name: str, place: Any = None) -> None:
         """A picture of the window, scrolled to a place, once the pictures in it have come."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,22 @@ def test_4_a_change_in_the_form_is_in_config_json_at_once(person: Person, folder
     person.photograph("4_settings", epochs)
 
 
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])  # the light one last: it stays
+def test_4_the_forms_can_be_read_by_everybody_and_on_a_narrow_page(person: Person, theme: str):
+    forms = person.page.locator(".lnf")
+    assert forms.count() >= 8
+    person.choose_theme(theme)
+    assert serious_problems(person.page, ".lnf") == []
+    style = person.page.add_style_tag(content=".lnf { width: 320px !important; }")
+    forms.nth(2).scroll_into_view_if_needed()
+    too_wide = "forms => forms.filter(f => f.scrollWidth > f.clientWidth).map(f => f.innerText.slice(0, 80))"
+    assert forms.evaluate_all(too_wide) == []
+    too_tall = "fields => fields.filter(f => f.clientHeight > 40).map(f => f.outerHTML)"
+    assert person.page.locator(".lnf select, .lnf input").evaluate_all(too_tall) == []
+    person.photograph(f"4_narrow_{theme.split()[1].lower()}", forms.nth(2))
+    style.evaluate("style => style.remove()")
+
+
 def test_5_training_is_watched_stopped_and_continued(person: Person, folder: Path):
     person.open("5_train.ipynb")
     person.interactions = 0
