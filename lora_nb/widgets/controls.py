@@ -43,12 +43,12 @@ def make_switch(field: FieldInfo) -> Control:
 
 def make_number(field: FieldInfo) -> Control:
     """A text field: number fields quietly change what they do not understand, and show 1e-4 as 0.0001."""
-    text = ipywidgets.Text(continuous_update=False, description=field.title)
+    text = ipywidgets.Text(description=field.title)
     return Control(text, read=str.strip, write=lambda value: f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def make_line(field: FieldInfo) -> Control:
-    return _as_it_is(with_class(ipywidgets.Text(continuous_update=False, description=field.title), "lnf-wide"))
+    return _as_it_is(with_class(ipywidgets.Text(description=field.title), "lnf-wide"))
 
 
 def make_lines(field: FieldInfo) -> Control:
@@ -116,4 +116,4 @@ def _as_it_is(widget: Any) -> Control:
 
 
 def _make_area(field: FieldInfo) -> Any:
-    return with_class(ipywidgets.Textarea(continuous_update=False, rows=3, description=field.title), "lnf-wide")
+    return with_class(ipywidgets.Textarea(rows=3, description=field.title), "lnf-wide")

@@ -14,7 +14,7 @@ from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config.applicability import find_idle, find_inapplicable
 from lora_nb.config_file import change_settings
 from lora_nb.dataset.images import scan_images
-from lora_nb.dataset.steps import plan_steps
+from lora_nb.dataset.steps import StepPlan, plan_steps
 from lora_nb.errors import ConfigError, LoraNbError, Problem
 from lora_nb.project import Project
 from lora_nb.widgets.controls import Control, make_control, make_help
@@ -61,8 +61,9 @@ class Row:
 class SettingsForm:
     """The settings of a training as a form: `value` always holds settings that work.
 
-    A value that does not work is explained beside its field and waits there, while the last one that worked stays
-    in force. What cannot act on the chosen family and adapter, or waits for another setting, is grey and says why.
+    What is typed counts at once. A value that does not work is explained beside its field and waits there, while the
+    last one that worked stays in force. What cannot act on the chosen family and adapter, or waits for another
+    setting, is grey and says why.
     `on_change` is called with the new settings after every change. `names` chooses what to show: settings
     ("run.epochs") or whole sections ("run"), in which the rarely needed settings are shown on request.
     """
@@ -121,7 +122,7 @@ class SettingsForm:
         if self.errors:  # then each for itself: one wrong value must not hold up the others
             self.errors = {key: text for key in list(self._waiting) for text in self._accept([key]).values()}
         if self.value != before:
-            self._show_values()
+            self._show_values(but=name)
         for key, row in self._rows.items():
             row.error.value = bad(self.errors.get(key, ""))
         self._status.value = self._describe_state() + (self._tell() if self.value != before else "")
@@ -136,13 +137,16 @@ class SettingsForm:
             del self._waiting[name]
         return {}
 
-    def _show_values(self) -> None:
-        """Show what else has changed with a setting: a new family switches some of them off, and greys them out."""
+    def _show_values(self, but: str = "") -> None:
+        """Show what else has changed with a setting: a new family switches some of them off, and greys them out.
+
+        but: the one that is being typed into: "1." must not become "1" before it becomes "1.5".
+        """
         self._is_showing = True
         try:
             for name, row in self._rows.items():
                 value = read_setting(self.value, name)
-                if name not in self._waiting and row.control.widget.value != row.control.write(value):
+                if name != but and name not in self._waiting and row.control.widget.value != row.control.write(value):
                     row.control.widget.value = row.control.write(value)
         finally:
             self._is_showing = False
@@ -183,7 +187,8 @@ def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> Se
         known = config
         refresh_forms(project, but=form)
         try:
-            steps = count_steps(project)
+            saved = project.load_config()
+            steps = say_steps(saved, plan_steps(scan_images(project.images), saved))
         except LoraNbError as error:
             steps = f"The steps cannot be counted: {error}"
         return f"Saved in {project.config_file.name}. {steps}"
@@ -201,10 +206,8 @@ def refresh_forms(project: Project, but: SettingsForm | None = None) -> None:
             form.show(config)
 
 
-def count_steps(project: Project) -> str:
-    """The formula of the steps, with the project's numbers. Raises LoraNbError if they cannot be counted."""
-    config = project.load_config()
-    plan = plan_steps(scan_images(project.images), config)
+def say_steps(config: TrainConfig, plan: StepPlan) -> str:
+    """The formula of the steps, with a project's numbers."""
     return (
         f"{plan.pictures} pictures, seen {plan.seen_per_epoch} times an epoch in batches of {config.run.batch_size}: "
         f"{plan.steps_per_epoch} steps x {plan.epochs} epochs = {plan.steps} steps."

@@ -13,7 +13,7 @@ from lora_nb.config import TrainConfig
 from lora_nb.config_file import change_settings
 from lora_nb.errors import LoraNbError
 from lora_nb.project import Project, open_project
-from lora_nb.widgets import check, outlook
+from lora_nb.widgets import check
 from lora_nb.widgets.form import SettingsForm, edit_settings
 from lora_nb.widgets.importing import import_settings
 from lora_nb.widgets.presets import choose_preset
@@ -123,15 +123,6 @@ def test_a_file_of_settings_and_its_name(project, evil, tmp_path):
     importing.path.value = str(file)
     importing.look.click()
     assert evil in read(*htmls(importing.widget))
-
-
-def test_the_outlook_of_a_project(project, evil, monkeypatch):
-    monkeypatch.setattr(outlook, "_describe_memory", lambda project: [])  # it takes seconds, and only counts
-    shown = outlook.show_outlook(project)
-    assert read(*htmls(shown.widget))
-    project.config_file.write_text(evil)
-    shown.look()
-    assert "cannot be computed" in read(*htmls(shown.widget))
 
 
 def test_all_self_checks(project, evil):

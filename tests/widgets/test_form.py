@@ -59,6 +59,13 @@ def test_numbers_lists_and_switches_become_the_settings_own_types(form):
     assert form.value.loss.weighting == "min_snr"
 
 
+def test_what_is_being_typed_is_left_as_it_is(form):
+    for typed in ("1", "1.", "1.5"):
+        form.controls["adapter.alpha"].value = typed
+        assert form.controls["adapter.alpha"].value == typed and form.controls["adapter.alpha"].continuous_update
+    assert form.value.adapter.alpha == 1.5 and form.errors == {}
+
+
 @pytest.mark.parametrize("typed", ["0", "-3", "five", "2.5", "", "nan"])
 def test_a_value_that_does_not_work_is_explained_and_changes_nothing(form, seen, typed):
     form.controls["run.epochs"].value = typed

@@ -1,6 +1,7 @@
 """What the settings mean for this machine, and settings from a file: by pressing the widgets' buttons."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,11 +9,12 @@ import pytest
 pytest.importorskip("ipywidgets")
 
 from lora_nb.config_file import change_settings
+from lora_nb.dataset.images import scan_images
 from lora_nb.project import open_project
 from lora_nb.widgets import outlook
 from lora_nb.widgets.form import edit_settings
 from lora_nb.widgets.importing import import_settings
-from lora_nb.widgets.outlook import show_outlook
+from lora_nb.widgets.outlook import Outlook, show_outlook
 from lora_nb.workshop import demo_project
 
 
@@ -23,9 +25,70 @@ def project(tmp_path):
     return project
 
 
+def look(shown: Outlook) -> str:
+    """What its page shows once everything is computed, as asking again and again would."""
+    for _ in range(3):
+        answer = shown.answer_news()
+        shown._memory.wait()
+    assert not answer["wait"]
+    return "\n".join(f"{'✓' if is_good else '✗'} {text}" for text, is_good in answer["lines"])
+
+
 def test_steps_memory_and_file_size_are_there_before_a_training(project):
-    shown = show_outlook(project)._lines.value
-    assert "steps x" in shown and "Memory: about" in shown and "Each LoRA file:" in shown and "✗" not in shown
+    text = look(show_outlook(project))
+    assert "steps x" in text and "Memory: about" in text and "Each LoRA file:" in text and "✗" not in text
+
+
+def test_it_follows_every_change(project):
+    shown = show_outlook(project)
+    before = look(shown)
+    project.change_settings({"adapter.rank": 2, "adapter.alpha": 1, "run.epochs": 3})
+    assert "computed …" in str(shown.answer_news()["lines"]), "figures of other settings are not shown"
+    after = look(shown)
+    assert "x 3 epochs" in after and after.split("Each LoRA file")[1] != before.split("Each LoRA file")[1]
+
+
+def test_nothing_is_computed_while_settings_still_change(project, monkeypatch):
+    computed = []
+    monkeypatch.setattr(outlook, "_describe_memory", lambda project, now: computed.append(now.config.run.epochs) or [])
+    shown = show_outlook(project)
+    for epochs in (1, 12, 120):
+        project.change_settings({"run.epochs": epochs})
+        shown.answer_news()
+    look(shown)
+    assert computed == [120]
+
+
+def test_what_cannot_be_computed_is_said_and_mended(project):
+    shown = show_outlook(project)
+    text = project.config_file.read_text()
+    project.config_file.write_text("{")
+    assert shown.answer_news()["lines"][0][1] is False and "not JSON" in shown.answer_news()["lines"][0][0]
+    project.config_file.write_text(text)
+    assert "Memory: about" in look(shown)
+
+
+def test_an_error_beside_the_notebook_reaches_the_page(project, monkeypatch):
+    def fail(project, now):
+        raise ValueError("no such layer")
+
+    monkeypatch.setattr(outlook, "_describe_memory", fail)
+    assert "✗ It cannot be computed: no such layer" in look(show_outlook(project))
+
+
+def test_pictures_are_not_looked_at_all_the_time(project, monkeypatch):
+    looks = []
+
+    def slow(folder):
+        looks.append(1)
+        time.sleep(0.05)
+        return scan_images(folder)
+
+    monkeypatch.setattr(outlook, "scan_images", slow)
+    scan = outlook.Scan(project)
+    for _ in range(20):
+        scan.dataset()
+    assert len(looks) == 1
 
 
 def test_what_does_not_fit_names_the_cheapest_change(project, monkeypatch):
@@ -34,14 +97,20 @@ def test_what_does_not_fit_names_the_cheapest_change(project, monkeypatch):
     need = outlook.forecast_memory(config, shape, "cpu", 12).peak / 2**30
     small = replace(machine, gpu=None, gpu_memory_gib=0.0, memory_gib=0.98 * need)
     monkeypatch.setattr(outlook, "find_machine", lambda folder=None: small)
-    shown = show_outlook(project)._lines.value
-    assert "It does not fit. The cheapest change that does" in shown and " = " in shown
+    text = look(show_outlook(project))
+    assert "✗ Memory" in text and "It does not fit. The cheapest change that does" in text and " = " in text
 
 
-def test_the_time_is_measured_on_request(project):
-    made = show_outlook(project)
-    made.measure.click()
-    assert "steps take" in made._time.value, made._time.value
+def test_the_time_is_measured_on_request_and_follows_the_steps(project):
+    shown = show_outlook(project)
+    assert "measure them" in str(shown.answer_measure()["lines"])
+    shown._time.wait()
+    steps = project.load_config().run.epochs
+    assert "steps take" in look(shown)
+    project.change_settings({"run.epochs": 2 * steps})
+    assert "steps take" in look(shown), "a step takes as long as before"
+    project.change_settings({"adapter.rank": 2, "adapter.alpha": 1})
+    assert "Measure it again" in look(shown)
     assert not list((project.root / "runs").glob("*"))
 
 
