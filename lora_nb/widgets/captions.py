@@ -7,7 +7,7 @@ as soon as it is edited, and only if nobody else changed it meanwhile.
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lora_nb.dataset.caption_saving import CaptionConflictError, find_revision, 
 from lora_nb.dataset.decoding import read_size
 from lora_nb.dataset.filtering import choose_pictures
 from lora_nb.dataset.folders import find_pictures
-from lora_nb.dataset.images import Dataset, ImageItem, refresh_captions, scan_images
+from lora_nb.dataset.images import REGULARISATION_FOLDER, Dataset, ImageItem, refresh_captions, scan_images
 from lora_nb.dataset.long_captions import find_cut
 from lora_nb.dataset.pruning import advise_pruning
 from lora_nb.dataset.tag_edits import EDITS, describe_edit
@@ -55,9 +55,8 @@ class CaptionEditor(AskedWidget):
 
     def answer_open(self) -> Reply:
         """Everything that the page shows at first, but the pictures themselves."""
-        scanned = scan_images(self._project.images, read_size)
-        items = tuple(item for item in scanned.items if not item.is_regularisation)
-        self._dataset = Dataset(scanned.root, items, scanned.problems)
+        self._dataset = scan_images(self._project.images, read_size)
+        items = sorted(self._dataset.items, key=lambda item: item.is_regularisation)
         self._stamps = {}
         self._counter = None  # the settings may name another model by now
         data = self._project.load_config().data
@@ -68,6 +67,7 @@ class CaptionEditor(AskedWidget):
                 "folder": item.path.parent.name if item.class_name else "",
                 "width": item.width,
                 "height": item.height,
+                "general": item.is_regularisation,
             }
             for item in items
         ]
@@ -102,7 +102,7 @@ class CaptionEditor(AskedWidget):
 
     def answer_bulk(self, edit: str, options: dict[str, Any], names: list[str] | None, dry_run: bool = True) -> Reply:
         """Change many captions, or say what that would change. names: of the pictures; None means all."""
-        dataset = refresh_captions(self._dataset if names is None else choose_pictures(self._dataset, names))
+        dataset = refresh_captions(_own(self._dataset if names is None else choose_pictures(self._dataset, names)))
         if edit in ("add", "sort"):
             options = {"kept": len(self._project.load_config().data.trigger_words), **options}
         if dry_run:
@@ -128,7 +128,7 @@ class CaptionEditor(AskedWidget):
         """Tags that the tagger knows; the page knows the dataset's own."""
         if self._vocabulary is None:
             self._vocabulary = read_vocabulary(_find_tag_list())
-        counts = Counter(count_tags(item.caption for item in self._dataset.items))
+        counts = Counter(count_tags(item.caption for item in _own(self._dataset).items))
         found = suggest_tags(typed, counts, self._vocabulary, most=200)
         return [{"tag": each.tag, "kind": each.category} for each in found if not each.pictures][:10]
 
@@ -169,7 +169,7 @@ class CaptionEditor(AskedWidget):
     def answer_advice(self) -> Reply:
         """Which tags describe the subject itself, the most constant first, with reasons."""
         words = self._project.load_config().data.trigger_words
-        captions = [item.caption for item in refresh_captions(self._dataset).items]
+        captions = [item.caption for item in refresh_captions(_own(self._dataset)).items]
         return [asdict(each) for each in advise_pruning(captions, words)]
 
     def answer_news(self) -> Reply:
@@ -180,14 +180,21 @@ class CaptionEditor(AskedWidget):
         return {"captions": self._read(changed), "history": self._say_history()} if changed else {}
 
     def _list_names(self) -> set[Path]:
+        general = self._project.root / REGULARISATION_FOLDER
+        rooms = {self._dataset.root: self._dataset.root, general: self._project.root}  # and what names start from
         try:
-            found = {path for folder in find_pictures(self._dataset.root)[0] for path in folder.pictures}
+            found = {
+                path: path.relative_to(start).as_posix()
+                for room, start in rooms.items()
+                if room.is_dir()
+                for folder in find_pictures(room)[0]
+                for path in folder.pictures
+            }
         except OSError:
             return set()
         broken = {problem.where for problem in self._dataset.problems}
-        return {path for path in found if path.relative_to(self._dataset.root).as_posix() not in broken} | {
-            item.path for item in self._dataset.items if item.path in found
-        }
+        known = {item.path for item in self._dataset.items}
+        return {path for path, name in found.items() if path in known or name not in broken}
 
     def _read(self, items: Iterable[ImageItem]) -> dict[str, Any]:
         """Captions by file, and what the page needs to save them."""
@@ -229,7 +236,7 @@ class CaptionEditor(AskedWidget):
         raise DatasetError(f"{file} belongs to no picture. {fix}", [])
 
     def _file(self, item: ImageItem) -> str:
-        return caption_path(item.path).relative_to(self._dataset.root).as_posix()
+        return caption_path(item.path).relative_to(item.root or self._dataset.root).as_posix()
 
     def _note(self, item: ImageItem) -> None:
         self._stamps[self._file(item)] = self._stamp(item)
@@ -240,6 +247,11 @@ class CaptionEditor(AskedWidget):
         except OSError:
             return 0, 0
         return facts.st_mtime_ns, facts.st_size
+
+
+def _own(dataset: Dataset) -> Dataset:
+    """Without the pictures of the class in general: no trigger word calls them, and nothing of them is pruned."""
+    return replace(dataset, items=tuple(item for item in dataset.items if not item.is_regularisation))
 
 
 def _show(change: CaptionChange) -> dict[str, str]:

@@ -28,9 +28,11 @@ def editor(project: Project) -> CaptionEditor:
     return editor
 
 
-def test_the_page_gets_the_projects_own_pictures_and_their_captions(editor):
+def test_the_page_gets_the_projects_pictures_and_their_captions(editor):
     answer = editor.answer_open()
-    assert [each["name"] for each in answer["pictures"]] == ["a.png", "b.png"]
+    found = [(each["name"], each["general"]) for each in answer["pictures"]]
+    assert found == [("a.png", False), ("b.png", False), ("regularisation/1_creature/r.png", True)]
+    assert answer["captions"]["regularisation/1_creature/r.txt"]["text"] == "creature"
     assert answer["captions"]["a.txt"]["text"] == "mochi, smile" and answer["triggers"] == ["mochi"]
     assert answer["history"] == {"undo": "", "redo": ""}
 
@@ -39,6 +41,24 @@ def test_the_page_gets_the_projects_own_pictures_and_their_captions(editor):
 def test_only_captions_of_pictures_can_be_written(editor, file):
     with pytest.raises(DatasetError, match="belongs to no picture"):
         editor.answer_save(file, "x", "")
+
+
+def test_pictures_of_the_class_in_general_are_kept_apart(editor, project):
+    file = "regularisation/1_creature/r.txt"
+    saved = editor.answer_open()["captions"][file]
+    editor.answer_save(file, "creature, beach", saved["revision"])
+    assert (project.root / file).read_text() == "creature, beach"
+    for names in (None, ["a.png", "b.png", "regularisation/1_creature/r.png"]):
+        assert editor.answer_bulk("add", {"tags": ["x"]}, names)["of"] == 2
+    editor.answer_bulk("triggers", {"words": ["mochi", "new"], "instead_of": ["mochi"]}, None, dry_run=False)
+    assert (project.root / file).read_text() == "creature, beach"
+    assert not {"creature", "beach"} & {each["tag"] for each in editor.answer_advice()}
+    assert "creature" not in str(editor.answer_triggers()["folders"])
+    assert editor.answer_news().keys() <= {"captions", "history"}
+    (project.root / file).write_text("creature, sea")
+    assert editor.answer_news()["captions"][file]["text"] == "creature, sea"
+    save(project.root / "regularisation" / "1_creature" / "s.png")
+    assert editor.answer_news() == {"pictures": True}
 
 
 def test_a_dry_run_counts_and_an_edit_returns_what_the_page_must_show(editor, project):

@@ -131,6 +131,8 @@ export function makeBulk(store) {
   }
 
   function read() {
+    if (scope.value === "shown" && store.filter.show === "general")
+      return "Captions of the class in general have no trigger words and nothing to prune: edit them one by one.";
     const values = Object.entries(inputs).map(([name, box]) => {
       const input = box.querySelector("input, select");
       return [name, input.type === "checkbox" ? input.checked : input.value];
@@ -151,7 +153,7 @@ export function makeBulk(store) {
   build();
 
   function update(what) {
-    scope.options[0].textContent = `all ${store.pictures.length} captions`;
+    scope.options[0].textContent = `all ${store.own.length} captions`;
     scope.options[1].textContent = `the ${store.shown.length} shown`;
     scope.options[2].textContent = `the ${store.chosen.size} chosen`;
     if (["captions", "filter", "chosen", "pictures"].some((each) => what.has(each))) dryRun.look(400, true);

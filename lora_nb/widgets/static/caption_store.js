@@ -179,11 +179,12 @@ export class CaptionStore {
     const words = text.trim().toLowerCase();
     const [wanted, unwanted] = [having.map(plainTag), lacking.map(plainTag)];
     const shows = {
-      all: () => true,
-      bare: (picture) => !this.entry(picture).text,
+      all: (picture) => !picture.general,
+      bare: (picture) => !picture.general && !this.entry(picture).text,
       odd: (picture) => this.odd.has(picture.name),
       long: (picture) => (this.tokens.get(picture.file)?.[0] ?? 0) > this.most,
       chosen: (picture) => this.chosen.has(picture.name),
+      general: (picture) => picture.general,
     };
     this.shown = this.pictures.filter((picture) => {
       const entry = this.entry(picture);
@@ -217,9 +218,14 @@ export class CaptionStore {
     this.changed("chosen");
   }
 
+  /** The pictures of the subject. The others show its class in general: no edit of many is about them. */
+  get own() {
+    return this.pictures.filter((picture) => !picture.general);
+  }
+
   /** How many of all pictures have each tag, for suggestions. */
   countAll() {
-    return this.countTags(this.pictures);
+    return this.countTags(this.own);
   }
 
   /** How many of the shown pictures have each tag, the most common first. */

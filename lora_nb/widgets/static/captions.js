@@ -23,6 +23,7 @@ function makeBar(store) {
   const search = element("input", { type: "search", placeholder: "Find in captions and names", "aria-label": "Find in captions and names", oninput: () => store.setFilter({ text: search.value }) });
   const show = element("select", { "aria-label": "Which pictures", onchange: () => store.setFilter({ show: show.value }) },
     ...Object.entries({ all: "All pictures", bare: "Without caption", odd: "Trigger words amiss", long: "Too many tokens", chosen: "Chosen" }).map(([value, text]) => element("option", { value }, text)));
+  const general = element("option", { value: "general" }, "Class in general");
   const chips = element("span", { class: "cap-filters" });
   const count = element("span", { class: "ln-quiet", role: "status" });
   const undo = element("button", { type: "button", disabled: true, onclick: () => step("undo") }, "Undo");
@@ -43,7 +44,15 @@ function makeBar(store) {
 
   function update(what) {
     const { having, lacking } = store.filter;
-    count.textContent = store.shown.length === store.pictures.length ? `${store.pictures.length} pictures` : `${store.shown.length} of ${store.pictures.length} pictures`;
+    const all = store.filter.show === "general" ? store.pictures.length - store.own.length : store.own.length;
+    count.textContent = `${store.shown.length === all ? "" : `${store.shown.length} of `}${all} ${all === 1 ? "picture" : "pictures"}`;
+    if (what.has("pictures")) {
+      if (store.own.length < store.pictures.length) show.append(general);
+      else if (general.isConnected) {
+        general.remove();
+        if (store.filter.show === "general") store.setFilter({ show: (show.value = "all") });
+      }
+    }
     for (const [button, name] of [[undo, "undo"], [redo, "redo"]]) {
       button.disabled = !store.history[name];
       button.title = store.history[name];
