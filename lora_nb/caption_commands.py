@@ -103,15 +103,11 @@ def prune(
 
 def _open(folder: Path) -> "tuple[Dataset, TrainConfig]":
     """The project's training pictures and settings; those of the class in general have captions of their own."""
-    from dataclasses import replace
-
     from lora_nb.dataset.images import scan_images
     from lora_nb.project import find_project
 
     project = find_project(folder)
-    dataset = scan_images(project.images)
-    items = tuple(item for item in dataset.items if not item.is_regularisation)
-    return replace(dataset, items=items), project.load_config()
+    return scan_images(project.images).own(), project.load_config()
 
 
 def _find_shipped_tagger() -> str:

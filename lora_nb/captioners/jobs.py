@@ -47,7 +47,7 @@ class CaptionJob(BaseModel):
 
 def start_job(job: CaptionJob, dataset: Dataset, file: Path) -> CaptionJob:
     """Note down what is to be done. Pictures with a caption are not even on the list if they are to be skipped."""
-    own = replace(dataset, items=tuple(item for item in dataset.items if not item.is_regularisation))
+    own = dataset.own()
     chosen = filter_dataset(own, captioned=False) if job.existing == "skip" else own
     update = {"pictures": tuple(item.name for item in chosen.items), "done": 0, "written": 0, "problems": ()}
     return _save(job.model_copy(update=update | {"edit": None}), file)

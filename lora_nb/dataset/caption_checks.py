@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 
 from lora_nb.config import DataConfig
 from lora_nb.dataset.folders import name_some
@@ -14,7 +13,7 @@ from lora_nb.errors import Problem
 
 def check_captions(dataset: Dataset, data: DataConfig) -> list[Problem]:
     """What is wrong with a dataset's captions and the settings that say how they are read."""
-    own = replace(dataset, items=tuple(item for item in dataset.items if not item.is_regularisation))
+    own = dataset.own()
     found = [*_check_missing(dataset, data), *_check_trigger_words(own, data), *_check_keep_tokens(own, data)]
     return found + list(_check_marks(dataset, data))
 

@@ -49,6 +49,10 @@ class Dataset:
     items: tuple[ImageItem, ...]  # sorted by path
     problems: tuple[Problem, ...]  # found while scanning; `checks.check_dataset` adds what it finds
 
+    def own(self) -> "Dataset":
+        """Only the pictures of the subject: those of the class in general have captions of their own."""
+        return replace(self, items=tuple(item for item in self.items if not item.is_regularisation))
+
 
 Measure = Callable[[Path], tuple[int, int, bool]]  # width, height, whether it moves; raises DatasetError
 

@@ -7,7 +7,7 @@ as soon as it is edited, and only if nobody else changed it meanwhile.
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class CaptionEditor(AskedWidget):
 
     def answer_bulk(self, edit: str, options: dict[str, Any], names: list[str] | None, dry_run: bool = True) -> Reply:
         """Change many captions, or say what that would change. names: of the pictures; None means all."""
-        dataset = refresh_captions(_own(self._dataset if names is None else choose_pictures(self._dataset, names)))
+        dataset = refresh_captions((self._dataset if names is None else choose_pictures(self._dataset, names)).own())
         if edit in ("add", "sort"):
             options = {"kept": len(self._project.load_config().data.trigger_words), **options}
         if dry_run:
@@ -128,7 +128,7 @@ class CaptionEditor(AskedWidget):
         """Tags that the tagger knows; the page knows the dataset's own."""
         if self._vocabulary is None:
             self._vocabulary = read_vocabulary(_find_tag_list())
-        counts = Counter(count_tags(item.caption for item in _own(self._dataset).items))
+        counts = Counter(count_tags(item.caption for item in self._dataset.own().items))
         found = suggest_tags(typed, counts, self._vocabulary, most=200)
         return [{"tag": each.tag, "kind": each.category} for each in found if not each.pictures][:10]
 
@@ -169,7 +169,7 @@ class CaptionEditor(AskedWidget):
     def answer_advice(self) -> Reply:
         """Which tags describe the subject itself, the most constant first, with reasons."""
         words = self._project.load_config().data.trigger_words
-        captions = [item.caption for item in refresh_captions(_own(self._dataset)).items]
+        captions = [item.caption for item in refresh_captions(self._dataset.own()).items]
         return [asdict(each) for each in advise_pruning(captions, words)]
 
     def answer_news(self) -> Reply:
@@ -247,11 +247,6 @@ class CaptionEditor(AskedWidget):
         except OSError:
             return 0, 0
         return facts.st_mtime_ns, facts.st_size
-
-
-def _own(dataset: Dataset) -> Dataset:
-    """Without the pictures of the class in general: no trigger word calls them, and nothing of them is pruned."""
-    return replace(dataset, items=tuple(item for item in dataset.items if not item.is_regularisation))
 
 
 def _show(change: CaptionChange) -> dict[str, str]:

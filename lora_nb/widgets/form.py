@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from lora_nb.config import TrainConfig, facts_of, list_settings, read_setting
 from lora_nb.config.applicability import find_idle, find_inapplicable
 from lora_nb.config_file import change_settings
-from lora_nb.dataset.images import scan_images
+from lora_nb.dataset.scanning import Scan
 from lora_nb.dataset.steps import StepPlan, plan_steps
 from lora_nb.errors import ConfigError, LoraNbError, Problem
 from lora_nb.project import Project
@@ -178,17 +178,17 @@ def edit_settings(project: Project, *, names: Iterable[str] | None = None) -> Se
     names: settings or sections (see SettingsForm); `SIMPLE` is the short list for beginners.
     """
     known = project.load_config()
+    scan = Scan(project.images)  # each letter that is typed is a change
 
     def save(config: TrainConfig) -> str:
         nonlocal known
         values = {name: read_setting(config, name) for name, _ in list_settings()}
         changes = {name: value for name, value in values.items() if value != read_setting(known, name)}
-        project.change_settings(changes)
+        saved = project.change_settings(changes)
         known = config
         refresh_forms(project, but=form)
         try:
-            saved = project.load_config()
-            steps = say_steps(saved, plan_steps(scan_images(project.images), saved))
+            steps = say_steps(saved, plan_steps(scan.dataset(), saved))
         except LoraNbError as error:
             steps = f"The steps cannot be counted: {error}"
         return f"Saved in {project.config_file.name}. {steps}"

@@ -1,14 +1,14 @@
 """What do the settings mean for this machine? Steps, memory, file size and minutes, live while settings change."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lora_nb.config import TrainConfig
 from lora_nb.dataset.final_captions import all_captions
-from lora_nb.dataset.images import Dataset, scan_images
+from lora_nb.dataset.images import Dataset
+from lora_nb.dataset.scanning import Scan
 from lora_nb.dataset.steps import StepPlan, plan_steps
 from lora_nb.environment import find_machine
 from lora_nb.errors import LoraNbError
@@ -19,7 +19,6 @@ from lora_nb.widgets.asking import AskedWidget, Reply
 from lora_nb.widgets.form import say_steps
 
 PROBES = 6  # steps that are trained to measure the time
-SHARE = 0.05  # of the time at most for looking at the pictures
 WITHOUT_PACE = ("samples", "run.epochs", "run.seed", "optimizer.learning_rate", "optimizer.text_encoder_learning_rate")
 
 
@@ -50,7 +49,10 @@ class Situation:
 
 
 class Work:
-    """One long computation at a time, beside the notebook: it is asked for, and its result is looked at later."""
+    """One long computation at a time, beside the notebook: it is asked for, and its result is looked at later.
+
+    The result of one that fails is a line that says why.
+    """
 
     def __init__(self) -> None:
         self.about: Any = None  # what the result is of
@@ -67,7 +69,11 @@ class Work:
             return
 
         def work() -> None:
-            self.result, self.about = compute(), about
+            try:
+                self.result = compute()
+            except Exception as error:  # a thread has nobody to raise it to
+                self.result = [Line(f"It cannot be computed: {error}", False)]
+            self.about = about
 
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
@@ -76,24 +82,6 @@ class Work:
         """Until the result is there."""
         if self._thread is not None:
             self._thread.join()
-
-
-class Scan:
-    """A project's pictures, looked at again so seldom that it costs little: a thousand on Drive take seconds."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._found: Dataset | None = None
-        self._next = 0.0  # when to look again
-
-    def dataset(self) -> Dataset:
-        """The pictures as they are now, or were a moment ago."""
-        started = time.monotonic()
-        if self._found is None or started >= self._next:
-            self._found = scan_images(self._project.images)
-            ended = time.monotonic()
-            self._next = ended + (ended - started) / SHARE
-        return self._found
 
 
 class Outlook(AskedWidget):
@@ -106,7 +94,7 @@ class Outlook(AskedWidget):
         self._project = project
         self._memory, self._time = Work(), Work()
         self._seen: Situation | None = None
-        self._scan = Scan(project)
+        self._scan = Scan(project.images)
 
     def answer_news(self) -> Reply:
         """The lines for the settings and pictures as they are now, as far as they are known."""
@@ -116,7 +104,7 @@ class Outlook(AskedWidget):
             self._seen = None
             return _reply(Line(f"It cannot be computed: {error}", False))
         if self._memory.about != now and now == self._seen:  # nothing has changed for a moment
-            self._memory.start(now, lambda: _try(lambda: _describe_memory(self._project, now)))
+            self._memory.start(now, lambda: _describe_memory(self._project, now))
         self._seen = now
         is_known = self._memory.about == now
         lines = self._memory.result if is_known else [Line("Memory and file size are being computed …")]
@@ -125,7 +113,7 @@ class Outlook(AskedWidget):
     def answer_measure(self) -> Reply:
         """Train a few steps to see how long they take; nothing of them is kept."""
         now = self._look()
-        self._time.start(now, lambda: _try(lambda: _measure(self._project, now)))
+        self._time.start(now, lambda: _measure(self._project, now))
         return self.answer_news()
 
     def _look(self) -> Situation:
@@ -150,14 +138,6 @@ def show_outlook(project: Project) -> Outlook:
 
 def _reply(*lines: Line, wait: bool = False) -> Reply:
     return {"lines": [[line.text, line.is_good] for line in lines], "wait": wait}
-
-
-def _try(compute: Callable[[], list[Any]]) -> list[Any]:
-    """The result, or a line that says why there is none: a thread has nobody to raise an error to."""
-    try:
-        return compute()
-    except Exception as error:
-        return [Line(f"It cannot be computed: {error}", False)]
 
 
 def _describe_memory(project: Project, now: Situation) -> list[Line]:

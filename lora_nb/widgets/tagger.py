@@ -97,9 +97,7 @@ class TaggerPanel(AskedWidget):
         return {"count": len(step.changed), "left": [path.name for path in step.left]}
 
     def _scan(self) -> Dataset:
-        scanned = scan_images(self._project.images, read_size)
-        items = tuple(item for item in scanned.items if not item.is_regularisation)
-        self._dataset = Dataset(scanned.root, items, scanned.problems)
+        self._dataset = scan_images(self._project.images, read_size).own()
         return self._dataset
 
     def _load(self, job: CaptionJob) -> Callable[[Image.Image], str]:

@@ -1,7 +1,6 @@
 """What the settings mean for this machine, and settings from a file: by pressing the widgets' buttons."""
 
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -76,24 +75,9 @@ def test_an_error_beside_the_notebook_reaches_the_page(project, monkeypatch):
     assert "✗ It cannot be computed: no such layer" in look(show_outlook(project))
 
 
-def test_pictures_are_not_looked_at_all_the_time(project, monkeypatch):
-    looks = []
-
-    def slow(folder):
-        looks.append(1)
-        time.sleep(0.05)
-        return scan_images(folder)
-
-    monkeypatch.setattr(outlook, "scan_images", slow)
-    scan = outlook.Scan(project)
-    for _ in range(20):
-        scan.dataset()
-    assert len(looks) == 1
-
-
 def test_what_does_not_fit_names_the_cheapest_change(project, monkeypatch):
     machine, config = outlook.find_machine(), project.load_config()
-    shape = outlook.largest_batch(outlook.plan_steps(outlook.scan_images(project.images), config), config)
+    shape = outlook.largest_batch(outlook.plan_steps(scan_images(project.images), config), config)
     need = outlook.forecast_memory(config, shape, "cpu", 12).peak / 2**30
     small = replace(machine, gpu=None, gpu_memory_gib=0.0, memory_gib=0.98 * need)
     monkeypatch.setattr(outlook, "find_machine", lambda folder=None: small)
